@@ -1,0 +1,1 @@
+"""When things happen: Prefect flows, the command line and the settings; the only place where stages are ordered."""

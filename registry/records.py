@@ -1,0 +1,368 @@
+"""The domain types that more than one stage uses.
+
+Domain types are frozen pydantic models. Rows are not: they travel as Arrow columns (`EXAMPLE_SCHEMA`), and a
+conversation is a plain list of chat messages in the OpenAI form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Stage = Literal["development", "staging", "production", "quarantine", "archived"]
+Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+GateStatus = Literal["PASS", "FAIL", "BLOCKED", "PENDING"]
+Recommendation = Literal["DEPLOY", "REVIEW", "REJECT"]
+Verdict = Literal["promoted", "pending_approval", "staged", "rejected", "quarantined", "unchanged"]
+JobState = Literal[
+    "PENDING", "INITIALIZING", "PREPARING_DATA", "TRAINING", "VALIDATING", "COMPLETED", "FAILED", "CANCELLED"
+]
+Strategy = Literal["full_retrain", "incremental", "shadow", "rollback"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Metric = float | int | str | bool | None
+
+Message = dict[str, Any]
+"""One chat message: {"role", "content"} and, where tools are used, "tool_calls", "tool_call_id", "name"."""
+Conversation = list[Message]
+
+
+class Record(BaseModel):
+    """Base of every domain type: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+# --- conversations -------------------------------------------------------------------------------------------------
+
+
+def turn_text(message: Message) -> str:
+    """Return an assistant turn as one text: its content, then each tool call as `name({arguments})`.
+
+    This is what the simulated model ranks and answers with, and what scores compare.
+    """
+    parts = [message["content"]] if message.get("content") else []
+    for call in message.get("tool_calls") or []:
+        function = call["function"]
+        parts.append(f"{function['name']}({function['arguments']})")
+    return "\n".join(parts)
+
+
+class Turn(NamedTuple):
+    """One training pair: what stood before an assistant turn, and the turn itself."""
+
+    context: Conversation
+    text: str
+
+
+def assistant_turns(messages: Conversation) -> Iterator[Turn]:
+    """Yield every assistant turn that says something, with the messages before it."""
+    for position, message in enumerate(messages):
+        if message["role"] == "assistant" and (text := turn_text(message)):
+            yield Turn(messages[:position], text)
+
+
+def canonical_json(value: object) -> str:
+    """Return `value` as JSON with sorted keys and no spaces: the form that digests are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+# --- what a model does ---------------------------------------------------------------------------------------------
+
+
+class Answers(NamedTuple):
+    """A model's answers to n conversations: n texts, and n confidences in [0, 1]."""
+
+    responses: list[str]
+    confidences: NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """A model as it is served. Everything that examines a candidate goes through this one method."""
+
+    def answer(self, conversations: Sequence[Conversation]) -> Answers:
+        """Answer each conversation with the next assistant turn."""
+        ...
+
+
+# --- counts of the funnel ------------------------------------------------------------------------------------------
+
+
+class EventCounts(Record):
+    """What became of the lines of the input."""
+
+    read: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    ignored: int = 0
+    by_reason: dict[str, int] = Field(default_factory=dict)
+
+
+class ExampleCounts(Record):
+    """What became of the traces."""
+
+    extracted: int = 0
+    accepted: int = 0
+    review: int = 0
+    rejected: int = 0
+    by_reason: dict[str, int] = Field(default_factory=dict)
+
+
+# --- datasets ------------------------------------------------------------------------------------------------------
+
+
+class SplitFile(Record):
+    """One Parquet file of a dataset."""
+
+    path: str
+    split: Split
+    rows: int
+    sha256: str
+
+
+class Stratum(Record):
+    """One domain × difficulty cell, with its examples and groups per split."""
+
+    domain: str
+    difficulty: str
+    train: int
+    validation: int
+    test: int
+    groups: int
+
+
+class DatasetManifest(Record):
+    """`dataset.json`: everything about a dataset version but its rows. Holds no clock and no path of a machine."""
+
+    name: str
+    version: str
+    digest: str
+    """sha256 over the content: the files' digests and the policy, not the version number."""
+    parent: str | None = None
+    splits: dict[Split, int]
+    redacted: dict[str, int] = Field(default_factory=dict)
+    exact_duplicates: int = 0
+    near_duplicates: int = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Accepted examples that are not in the dataset, by reason."""
+    strata: list[Stratum] = Field(default_factory=list)
+    source_events: int = 0
+    source_digest: str
+    """sha256 over the sorted (source, id) of every event behind the dataset, the parent's included."""
+    policy: dict[str, Any] = Field(default_factory=dict)
+    schema_version: int = 1
+    code_version: str
+    files: list[SplitFile] = Field(default_factory=list)
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+class EpochMetrics(NamedTuple):
+    """One point of the loss curve."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    learning_rate: float
+    examples_per_second: float
+
+
+class StateChange(Record):
+    """A training job entered a state."""
+
+    state: JobState
+    time: str
+
+
+class TrainingResult(Record):
+    """What a training job did, as it is recorded."""
+
+    backend: str
+    strategy: Strategy
+    base: str
+    """Name and version of the frozen base; two adapters can be compared only on the same base."""
+    pairs: int
+    known_turns: int
+    epochs: list[EpochMetrics]
+    final_loss: float
+    best_epoch: int
+    base_score: float
+    """Mean token-F1 of the frozen base on the validation split."""
+    score: float
+    """Mean token-F1 of the adapter on the validation split."""
+    seconds: float
+    peak_memory_bytes: int
+    artifact_digest: str
+    config: dict[str, Any]
+
+
+# --- validation ----------------------------------------------------------------------------------------------------
+
+
+class Interval(Record):
+    """An estimate with its confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+    method: str
+
+
+class Case(Record):
+    """One examined case that a reader should see."""
+
+    case_id: str
+    domain: str = ""
+    context: str
+    """The end of the conversation, shortened for reading."""
+    expected: str = ""
+    baseline: str = ""
+    candidate: str = ""
+    baseline_score: float | None = None
+    candidate_score: float | None = None
+    note: str = ""
+
+
+class StageResult(Record):
+    """What one validation stage found."""
+
+    name: Literal["regression", "performance", "safety", "diversity", "latency"]
+    status: Status
+    critical: bool
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    reasons: list[str] = Field(default_factory=list)
+    """Why it is not PASS, one sentence each; for PASS, what was shown."""
+    more_cases_needed: int | None = None
+    """How many more cases would have decided an INCONCLUSIVE stage, at the rates seen; None when it decided."""
+    failing: list[Case] = Field(default_factory=list)
+    series: dict[str, list[float]] = Field(default_factory=dict)
+    """Numbers to plot, such as latencies in milliseconds."""
+    slices: list[dict[str, Metric]] = Field(default_factory=list)
+    """A row a slice (a domain, a probe family), to tabulate."""
+    seconds: float = 0.0
+
+
+class ValidationReport(Record):
+    """The five-stage examination of a candidate."""
+
+    recommendation: Recommendation
+    baseline: str
+    """`NAME/VERSION` of the champion, or `frozen base`."""
+    stages: list[StageResult]
+
+    def stage(self, name: str) -> StageResult:
+        """Return the stage called `name`; KeyError if it was not run."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+
+class Readiness(Record):
+    """How ready a candidate is: 0.40 accuracy + 0.30 confidence + 0.20 consistency + 0.10 robustness (DESIGN §3)."""
+
+    score: float
+    accuracy: float
+    confidence: float
+    consistency: float
+    robustness: float
+
+
+# --- promotion -----------------------------------------------------------------------------------------------------
+
+
+class GateResult(Record):
+    """One yes/no rule between two stages, decided from recorded evidence."""
+
+    name: str
+    status: GateStatus
+    reason: str
+
+
+class ApprovalRecord(Record):
+    """Somebody approved a version."""
+
+    by: str
+    time: str
+    note: str = ""
+
+
+class Evidence(Record):
+    """All that the gates look at. A decision is a pure function of this and the policy."""
+
+    model: str
+    version: str
+    stage: Stage
+    training_state: JobState
+    artifact_present: bool
+    artifact_loadable: bool
+    artifact_digest: str
+    signed: bool
+    metrics_recorded: bool
+    strategy: Strategy
+    report_digest: str | None
+    report: ValidationReport | None
+    readiness: Readiness | None
+    approvals: list[ApprovalRecord] = Field(default_factory=list)
+    champion: str | None = None
+    """The version that serves now, which a promotion would replace."""
+
+
+class Decision(Record):
+    """What the gates said of one version, with all its evidence."""
+
+    model: str
+    version: str
+    verdict: Verdict
+    target: Stage
+    """The stage that the version is in once the decision is carried out."""
+    gates: list[GateResult]
+    evidence_digest: str
+    replaced: str | None = None
+    reason: str
+
+
+class StageChange(Record):
+    """One line of a version's history. History only grows."""
+
+    sequence: int
+    time: str
+    model: str
+    version: str
+    action: str
+    """train, validate, stage, approve, promote, archive, rollback, quarantine, release, reject."""
+    before: Stage | None
+    after: Stage | None
+    by: str
+    reason: str = ""
+    run_id: str | None = None
+    evidence_digest: str | None = None
+
+
+class ModelVersion(Record):
+    """A registered model version as the registry knows it."""
+
+    name: str
+    version: str
+    stage: Stage
+    aliases: list[str] = Field(default_factory=list)
+    run_id: str
+    model_id: str
+    dataset: str | None = None
+    dataset_digest: str | None = None
+    artifact_digest: str | None = None
+    recommendation: Recommendation | None = None
+    readiness: float | None = None
+    decision: str | None = None
+    strategy: Strategy | None = None
+    created: str | None = None

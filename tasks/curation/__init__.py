@@ -1,0 +1,1 @@
+"""Accepted examples become a dataset version."""

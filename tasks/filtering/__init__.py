@@ -1,0 +1,1 @@
+"""Examples are accepted, rejected or sent to review."""

@@ -1,0 +1,1 @@
+"""Gates decide from recorded evidence what a candidate may do next."""

@@ -1,0 +1,1 @@
+"""A run becomes one HTML page that a person can decide from."""

@@ -1,0 +1,1 @@
+"""A dataset becomes an adapter."""

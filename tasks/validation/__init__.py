@@ -1,0 +1,1 @@
+"""A candidate is examined in five stages."""
