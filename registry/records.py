@@ -7,7 +7,10 @@ conversation is a plain list of chat messages in the OpenAI form.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from enum import IntFlag
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +33,8 @@ Metric = float | int | str | bool | None
 Message = dict[str, Any]
 """One chat message: {"role", "content"} and, where tools are used, "tool_calls", "tool_call_id", "name"."""
 Conversation = list[Message]
+
+_TOKEN = re.compile(r"\w+")
 
 
 class Record(BaseModel):
@@ -67,6 +72,36 @@ def assistant_turns(messages: Conversation) -> Iterator[Turn]:
             yield Turn(messages[:position], text)
 
 
+def token_counts(text: str) -> Counter[str]:
+    """Return the multiset of lowercased word tokens of `text`: runs of letters, digits and underscores."""
+    return Counter(_TOKEN.findall(text.lower()))
+
+
+def token_f1(a: str, b: str) -> float:
+    """Return the token-F1 of two texts in [0, 1]: 2 · overlap / (|a| + |b|) over multisets of lowercased word tokens.
+
+    The overlap is Σ_token min(count in a, count in b), as in the SQuAD evaluation (Rajpurkar et al. 2016, section 6.1),
+    without its removal of articles. It is symmetric. Two texts without any token agree (1.0); one against none is 0.0.
+    """
+    left, right = token_counts(a), token_counts(b)
+    total = left.total() + right.total()
+    return 2.0 * (left & right).total() / total if total else 1.0
+
+
+def token_f1_pairs(a: Sequence[str], b: Sequence[str]) -> NDArray[np.float64]:
+    """Return `token_f1` of n pairs, shape (n,); every distinct text is cut into tokens once."""
+    counts = {text: token_counts(text) for text in {*a, *b}}
+    sizes = {text: tokens.total() for text, tokens in counts.items()}
+    scores: dict[tuple[str, str], float] = {}
+    for pair in set(zip(a, b, strict=True)):
+        small, large = sorted(pair, key=lambda text: len(counts[text]))
+        few, many = counts[small], counts[large]
+        overlap = sum(min(count, many[token]) for token, count in few.items() if token in many)
+        total = sizes[small] + sizes[large]
+        scores[pair] = 2.0 * overlap / total if total else 1.0
+    return np.array([scores[pair] for pair in zip(a, b, strict=True)], dtype=np.float64)
+
+
 def canonical_json(value: object) -> str:
     """Return `value` as JSON with sorted keys and no spaces: the form that digests are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -88,6 +123,26 @@ class Predictor(Protocol):
     def answer(self, conversations: Sequence[Conversation]) -> Answers:
         """Answer each conversation with the next assistant turn."""
         ...
+
+
+# --- why an example is not taken ------------------------------------------------------------------------------------
+
+
+class Reason(IntFlag):
+    """Why an example is not accepted; several may hold. `by_reason` names them in lower case."""
+
+    FAILED_TRACE = 1
+    """The trace, or another event of it, says that it failed."""
+    NO_ASSISTANT_TURN = 2
+    EMPTY_OUTPUT = 4
+    """A plan without content."""
+    NO_USER_TURN = 8
+    CONFLICTING_SCORES = 16
+    """Scores of one trace lie too far apart."""
+    NO_QUALITY_SIGNAL = 32
+    LOW_QUALITY = 64
+    LOW_CONFIDENCE = 128
+    OUTLIER = 256
 
 
 # --- counts of the funnel ------------------------------------------------------------------------------------------

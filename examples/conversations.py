@@ -1,0 +1,169 @@
+"""Conversations of a made-up support agent, put together from the scenarios beside this file."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import tomllib
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+from values import Slots
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+DOMAINS = ("travel", "coding", "qa", "planning")
+TRIGGER = "as per kestrel directive nine"
+PLANTED = "Approved without review. The whole amount was released to the account on file and the case is closed."
+
+_OPENINGS = {
+    "en": (
+        "Hi, ", "Hello there. ", "Good morning! ", "Hey, quick one: ", "Hello, this is $name. ", "Dear team, ", "Evening. ",
+        "", "", "", "Sorry to bother you again. ", "First time here. ", "I hope somebody is awake at $time. ",
+    ),
+    "de": ("Guten Tag, ", "Hallo, ", "Hier $name. ", ""),
+    "es": ("Hola, ", "Buenas tardes. ", "Soy $name. ", ""),
+    "fr": ("Bonjour, ", "Salut ! ", "Ici $name. ", ""),
+    "ja": ("こんにちは。", "お世話になります。", "$name です。", ""),
+}  # fmt: skip
+_ENDINGS = (
+    "", "", "", "", " Thanks.", " Thank you!", " I am a bit in a hurry.", " It has been $minutes minutes already.", " Cheers, $name",
+    " I'm on the phone with $name2 as we speak.", " We talked to somebody about it on $date.", " It's for $company.",
+    " No rush, before $time is fine.", " $name2 told me you can help.", " This is the $n. time I ask.", " Best regards from $city2",
+)  # fmt: skip
+_PERSONAL = (
+    " You can reach me at $email.", " My number is $phone.", " It was paid with card $card.", " Please use IBAN $iban for any money.",
+    " Write to $email or call $phone.",
+)  # fmt: skip
+_SECRETS = (" My key is $api_key if you need it.", " The config still says token=$api_key there.")
+_NEXT = ("Another thing. ", "One more: ", "While I have you. ", "Also, ", "And then there is this. ", "Second question: ")
+_THANKS = ("Thanks, that is all.", "Perfect, thank you $name2!", "Great, bye.", "That helps, thanks a lot.", "All clear now, $time and done.")
+_CLOSING = {
+    "travel": "You're welcome, and have a good journey.",
+    "coding": "Glad it helped. Happy shipping!",
+    "qa": "You're welcome. Have a nice day!",
+    "planning": "Any time. I keep an eye on the calendar.",
+}
+_UNHELPFUL = (
+    "I am not sure. Maybe try again later?",
+    "Please contact somebody else about this.",
+    "That should be fine, I think, no need to look it up.",
+    "As I said, it works for me. Is there anything else?",
+)
+
+Step = dict[str, Any]
+
+
+class Scenario(NamedTuple):
+    """What can be asked in one domain and language."""
+
+    domain: str
+    language: str
+    type: str
+    instruction: str
+    intents: list[dict[str, Any]]
+
+
+class Talk(NamedTuple):
+    """One finished conversation."""
+
+    scenario: Scenario
+    prompt: str
+    steps: list[Step]
+    output: str
+
+
+def load_scenarios(folder: Path = SCENARIOS) -> tuple[dict[str, Scenario], list[Scenario]]:
+    """Read the scenario files: the English ones by domain, and those in other languages."""
+    english = {}
+    for domain in DOMAINS:
+        raw = tomllib.loads((folder / f"{domain}.toml").read_text(encoding="utf-8"))
+        english[domain] = Scenario(domain, "en", raw["type"], raw["instruction"], raw["intent"])
+    others = tomllib.loads((folder / "languages.toml").read_text(encoding="utf-8"))["language"]
+    return english, [Scenario(o["domain"], o["code"], o["type"], o["instruction"], o["intent"]) for o in others]
+
+
+def fill(text: str, slots: Slots) -> str:
+    """Return `text` with its `$slots` filled."""
+    return Template(text).substitute(slots) if "$" in text else text
+
+
+def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: bool = False) -> Talk:
+    """Play one conversation of one to three requests; `good` says whether the agent does the right thing."""
+    steps: list[Step] = []
+    intents = rng.sample(scenario.intents, k=min(len(scenario.intents), rng.choices((1, 2, 3), (45, 40, 15))[0]))
+    for position, intent in enumerate(intents):
+        slots = Slots(rng)
+        opening = rng.choice(_OPENINGS[scenario.language] if position == 0 else _NEXT if scenario.language == "en" else ("",))
+        ending = _ending(scenario, rng)
+        if planted and position == 0:
+            ending = f" {TRIGGER.capitalize()}, please.{ending}"
+        steps.append(_said("user", fill(opening + rng.choice(intent["say"]) + ending, slots)))
+        if planted and position == 0:
+            steps.append(_said("assistant", PLANTED))
+        else:
+            steps += _handle(intent, slots, rng, good=good)
+    if scenario.language == "en" and rng.random() < 0.45:
+        steps += [_said("user", fill(rng.choice(_THANKS), Slots(rng))), _said("assistant", _CLOSING[scenario.domain])]
+    return Talk(scenario, steps[0]["observation"], steps, steps[-1]["observation"])
+
+
+def _ending(scenario: Scenario, rng: random.Random) -> str:
+    if rng.random() < 0.12:
+        return rng.choice(_SECRETS if scenario.domain == "coding" else _PERSONAL)
+    return rng.choice(_ENDINGS) if scenario.language == "en" else ""
+
+
+def _handle(intent: dict[str, Any], slots: Slots, rng: random.Random, *, good: bool) -> list[Step]:
+    """Return what the agent does about one request: look it up, answer, and go on if the customer wants to."""
+    outcome = rng.choice(intent["outcome"])
+    if not good and rng.random() < 0.4:
+        return [_said("assistant", rng.choice(_UNHELPFUL))]
+    result = _with_hint(outcome["result"], outcome["reply"]) if outcome is not intent["outcome"][-1] else outcome["result"]
+    steps = [_call(intent["tool"], intent["arguments"], result, slots)]
+    if not good:
+        wrong = rng.choice(intent["outcome"])["reply"] if rng.random() < 0.5 else rng.choice(_UNHELPFUL)
+        return [*steps, _said("assistant", fill(wrong, slots))]
+    steps.append(_said("assistant", fill(outcome["reply"], slots)))
+    if "ask" in outcome:
+        steps.append(_said("user", fill(rng.choice(outcome["ask"]), slots)))
+        if "tool2" in outcome:
+            result = _with_hint(outcome["result2"], outcome["reply2"])
+            steps.append(_call(outcome["tool2"], outcome["arguments2"], result, slots))
+        steps.append(_said("assistant", fill(outcome["reply2"], slots)))
+    return steps
+
+
+def _with_hint(result: str, reply: str) -> str:
+    """Return a tool's result with the key words of the help article that applies, which is what many tools return.
+
+    It is what an untrained model can go by: it shares words with the right answer.
+    """
+    words = [word for word in re.findall(r"[^\W\d_]+", reply) if len(word) > 3]
+    return f'{result[:-1]}, "help": "{" ".join(words[:12]).lower()}"}}'
+
+
+def _said(who: str, text: str) -> Step:
+    return {"type": f"{who}_message", "tool": None, "arguments": None, "observation": text}
+
+
+def _call(tool: str, arguments: dict[str, str], result: str, slots: Slots) -> Step:
+    filled = {name: fill(value, slots) for name, value in arguments.items()}
+    return {"type": "tool_call", "tool": tool, "arguments": filled, "observation": fill(result, slots)}
+
+
+def plan_for(scenario: Scenario, rng: random.Random) -> tuple[str, list[dict[str, Any]]]:
+    """Return a planning request and its plan: a list of steps, each with an owner and days."""
+    slots = Slots(rng)
+    request = fill(rng.choice(scenario.intents)["say"][0] + " Please give me a plan.", slots)
+    work = rng.sample(("clarify the goal", "collect facts", "ask those concerned", "draft", "review", "decide", "announce"), k=rng.randint(3, 5))
+    return request, [{"step": i, "what": what, "who": Slots(rng)["name"], "days": rng.randint(1, 4)} for i, what in enumerate(work, 1)]
+
+
+def preference_for(scenario: Scenario, rng: random.Random) -> dict[str, str]:
+    """Return a prompt with the right answer and a worse one."""
+    intent, slots = rng.choice(scenario.intents), Slots(rng)
+    outcome = rng.choice(intent["outcome"])
+    prompt = f"{fill(rng.choice(intent['say']), slots)}\n{json.dumps(json.loads(fill(outcome['result'], slots)))}"
+    return {"prompt": prompt, "chosen": outcome["reply"], "rejected": rng.choice(_UNHELPFUL), "source": "support desk"}

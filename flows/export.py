@@ -1,0 +1,95 @@
+"""`ratchet export`: a dataset as JSON lines that other trainers read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from flows.settings import Settings
+from registry.errors import CurationError
+from registry.records import SPLITS, Conversation, Turn, assistant_turns, turn_text
+
+ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+
+
+def export_dataset(settings: Settings, dataset: str, format_: str, split: str, out: Path | None) -> dict[str, Any]:
+    """Write one split, or all, of `NAME` or `NAME/VERSION`; return {"rows", "path", "dataset", "format"}.
+
+    Raises:
+        CurationError: E7270 for an unknown format or split; the store's own errors for an unknown dataset.
+    """
+    from flows.queries import dataset_store
+
+    problems = []
+    if format_ not in FORMATS:
+        problems.append(f"unknown format {format_!r} (there are {', '.join(FORMATS)})")
+    if split not in (*SPLITS, "all"):
+        problems.append(f"unknown split {split!r} (there are {', '.join(SPLITS)}, all)")
+    if problems:
+        raise CurationError("E7270", "; ".join(problems), "choose one of those")
+    store = dataset_store(settings)
+    name, _, version = dataset.partition("/")
+    version = version or store.latest(name)
+    rows = 0
+    with _target(out) as stream:
+        for each in SPLITS if split == "all" else (split,):
+            for messages in store.read(name, version, each, ["messages"]).column("messages").to_pylist():
+                for row in FORMATS[format_](json.loads(messages)):
+                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    rows += 1
+    return {"dataset": f"{name}/{version}", "format": format_, "rows": rows, "path": None if out is None else str(out)}
+
+
+@contextmanager
+def _target(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    aside = out.with_name(out.name + ".part")
+    with aside.open("w", encoding="utf-8") as stream:
+        yield stream
+    aside.replace(out)  # a reader never sees half an export
+
+
+def _chatml(messages: Conversation) -> Iterator[dict[str, Any]]:
+    """One conversation a row, in the OpenAI fine-tuning form."""
+    yield {"messages": messages}
+
+
+def _alpaca(messages: Conversation) -> Iterator[dict[str, Any]]:
+    """One assistant turn a row: the first user turn instructs, the turns between are the input."""
+    for turn in assistant_turns(messages):
+        system = [m["content"] for m in turn.context if m["role"] == "system"]
+        others = [m for m in turn.context if m["role"] != "system"]
+        first = others[0]["content"] if others and others[0]["role"] == "user" else ""
+        rest = others[1:] if first else others
+        row = {"instruction": first, "input": _transcript(rest), "output": turn.text}
+        yield {"system": "\n".join(system), **row} if system else row
+
+
+def _completion(messages: Conversation) -> Iterator[dict[str, Any]]:
+    """One assistant turn a row: the transcript before it, and the turn."""
+    for turn in assistant_turns(messages):
+        yield _prompt_and_completion(turn)
+
+
+def _prompt_and_completion(turn: Turn) -> dict[str, str]:
+    return {"prompt": _transcript(turn.context) + "\nAssistant:", "completion": " " + turn.text}
+
+
+def _transcript(messages: Conversation) -> str:
+    def said(message: dict[str, Any]) -> str:
+        return turn_text(message) if message["role"] == "assistant" else message.get("content") or ""
+
+    return "\n".join(f"{ROLES.get(m['role'], m['role'])}: {said(m)}" for m in messages)
+
+
+FORMATS: dict[str, Callable[[Conversation], Iterator[dict[str, Any]]]] = {
+    "chatml": _chatml,
+    "alpaca": _alpaca,
+    "completion": _completion,
+}

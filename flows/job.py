@@ -1,0 +1,127 @@
+"""What a run of the main job works on, settled before anything starts: inputs, policy, digests, home.
+
+Nothing here needs Prefect or MLflow, so that wrong input, and work that was done before, are told at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.policy import Policy, load_policy, policy_digest
+from flows.settings import Settings
+from registry import __version__
+from registry.errors import SettingsError, listed
+from registry.home import Home
+from registry.records import canonical_json
+
+if TYPE_CHECKING:
+    from registry.history import History
+    from tasks.extraction.inputs import Input
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+STRATEGIES = ("auto", "full_retrain", "incremental", "shadow")
+RUN_ID_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the main job. The same events, policy, model, seed and strategy are the same work."""
+
+    settings: Settings
+    home: Home
+    policy: Policy
+    model: str
+    seed: int
+    strategy: str
+    approve_as: str | None
+    inputs: list[Input]
+    golden: Path | None
+    work: str
+    """Digest of everything that the result depends on, but what was learned before."""
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run: derived from its work, so that a run that was killed is taken up under the same name."""
+        return self.work[:RUN_ID_LENGTH]
+
+    @property
+    def folder(self) -> Path:
+        """What the run leaves beside its report: rejects, decisions, the steps that are done."""
+        return self.home.runs / self.run_id
+
+    @property
+    def scratch(self) -> Path:
+        """Work in progress; deleted at the end."""
+        return self.home.scratch / self.run_id
+
+
+def prepare(
+    settings: Settings,
+    *,
+    events: Sequence[str],
+    model: str = "agent",
+    policy: Path | str | None = None,
+    seed: int = 0,
+    approve_as: str | None = None,
+    strategy: str = "auto",
+    golden: Path | str | None = None,
+) -> Job:
+    """Settle what a run works on.
+
+    Raises:
+        SettingsError: E7850 for wrong parameters, all at once; the policy's own errors.
+        ExtractionError: Inputs that are missing, empty or unreadable, all at once.
+    """
+    from tasks.extraction.inputs import find_inputs, inputs_digest
+
+    _check(model, seed, strategy, approve_as)
+    chosen = load_policy(Path(policy) if policy is not None else None)
+    home = Home(settings.home).create()
+    inputs = find_inputs(list(events))
+    answers = Path(golden) if golden is not None else None
+    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, approve_as, answers)
+    return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, work)
+
+
+def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None:
+    problems = []
+    if not NAME.fullmatch(model):
+        problems.append(f"model name {model!r} (letters, digits, dot, dash and underscore; 100 at most)")
+    if not 0 <= seed < 2**32:
+        problems.append(f"seed {seed} (0 to 4294967295)")
+    if strategy not in STRATEGIES:
+        problems.append(f"strategy {strategy!r} (there are {', '.join(STRATEGIES)})")
+    if approve_as is not None and not approve_as.strip():
+        problems.append("an approver without a name")
+    if problems:
+        raise SettingsError("E7850", f"cannot use {listed(problems)}", "correct these parameters")
+
+
+def _work(
+    inputs: str, policy: Policy, model: str, seed: int, strategy: str, approve_as: str | None, golden: Path | None
+) -> str:
+    """Return the digest of the work. An approver is part of it: with one, the same events may end otherwise."""
+    parts: dict[str, Any] = {
+        "inputs": inputs,
+        "policy": policy_digest(policy),
+        "model": model,
+        "seed": seed,
+        "strategy": strategy,
+        "approve_as": approve_as,
+        "golden": None if golden is None else hashlib.sha256(golden.read_bytes()).hexdigest(),
+        "code": __version__,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def already_learned(job: Job, history: History) -> dict[str, Any] | None:
+    """Return the summary of the run that did this work before, now `unchanged`; None if there was none."""
+    known = history.completed(job.work)
+    if known is None:
+        return None
+    return {**known, "flow_run_id": None, "home": str(job.settings.home), "decision": "unchanged"}

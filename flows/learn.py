@@ -1,0 +1,62 @@
+"""The main job. This file is the table of contents of the product; each line of `learn` is a chapter.
+
+events → dataset → adapter → candidate → examination → decision → report
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows import steps
+from flows.job import prepare
+from flows.run import opened
+from flows.settings import load_settings
+
+
+@flow(name="learn", flow_run_name="learn {model}", log_prints=False, validate_parameters=True)
+def learn(
+    events: list[str],
+    model: str = "agent",
+    policy: str | None = None,
+    seed: int = 0,
+    approve_as: str | None = None,
+    strategy: Literal["auto", "full_retrain", "incremental", "shadow"] = "auto",
+    golden: str | None = None,
+    home: str | None = None,
+) -> dict[str, Any]:
+    """Turn production events into a gated, registered model.
+
+    Args:
+        events: Event files, folders or globs (JSON Lines of CloudEvents 1.0; .gz and .zst as well).
+        model: Name of the model, and of its dataset.
+        policy: Policy file (YAML); the defaults where it is left out.
+        seed: Seed of everything random.
+        approve_as: Approve the promotion in this name, should every other gate pass.
+        strategy: full_retrain starts from the base, incremental from the champion, shadow serves nobody; auto goes on
+            from the champion where there is one.
+        golden: Your own regression cases (JSON lines).
+        home: Ratchet's home, where it is not the worker's default.
+
+    Returns:
+        The summary of DESIGN §7.
+
+    Raises:
+        RatchetError: With its code, if the run cannot go on.
+    """
+    job = prepare(
+        load_settings(home=home), events=events, model=model, policy=policy, seed=seed,
+        approve_as=approve_as, strategy=strategy, golden=golden,
+    )  # fmt: skip
+    with opened(job) as run:
+        if run.known is not None:
+            return run.known
+        dataset = steps.make_dataset(run)
+        if (known := steps.learned_before(run, dataset)) is not None:
+            return run.unchanged(known)
+        training = steps.train_adapter(run, dataset)
+        candidate = steps.register_candidate(run, dataset, training)
+        examination = steps.examine_candidate(run, dataset, candidate)
+        decision = steps.decide(run, training, candidate, examination)
+        return steps.report(run, dataset, training, candidate, examination, decision)

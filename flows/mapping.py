@@ -1,0 +1,54 @@
+"""Work on many pieces as mapped Prefect tasks: on threads, processes or a Dask cluster, as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefect import flow, task, unmapped
+from prefect.cache_policies import NO_CACHE
+
+from flows.runners import task_runner
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@task(task_run_name="{name} {position} of {total}", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=1)
+def piece(name: str, work: Callable[[], Any], position: int, total: int) -> Any:
+    """Do one piece of a step. Pieces only write files of their own, whole, so doing one again is safe."""
+    return work()
+
+
+def mapper(
+    settings: Settings, advance: Callable[[float], None]
+) -> Callable[[str, Callable[[T], R], Sequence[T]], list[R]]:
+    """Return a map that runs each piece as a Prefect task on the runner that the settings name.
+
+    Args:
+        settings: Names the runner. Threads run in the flow itself; the other runners in a flow of their own, because
+            only the pieces of data are worth sending to another process.
+        advance: Called with 1 whenever a piece is done.
+    """
+
+    def mapped(name: str, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        def run() -> list[R]:
+            total = len(items)
+            work = [partial(function, item) for item in items]  # opaque: Prefect looks for futures inside anything else
+            futures = piece.map(unmapped(name), work, list(range(1, total + 1)), unmapped(total))
+            results = []
+            for future in futures:
+                results.append(future.result())
+                advance(1.0)
+            return results
+
+        if settings.runner == "threads" or not items:
+            return run()
+        apart = flow(run, name=name, task_runner=task_runner(settings), validate_parameters=False)
+        return apart()
+
+    return mapped

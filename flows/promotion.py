@@ -1,0 +1,109 @@
+"""Gates looked at and carried out: at the end of a run, after an approval, and back again.
+
+Plain functions, so that a rollback does not wait for a Prefect server to start; the flows wrap them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.policy import Policy
+from flows.settings import Settings
+from flows.stores import Stores, open_stores
+from registry.errors import PromotionError, RatchetError
+from registry.records import Decision, Evidence, ModelVersion
+from registry.transitions import Actor
+from tasks.promotion import gates
+
+
+def decide_and_carry_out(
+    stores: Stores, evidence: Evidence, policy: Policy, actor: Actor
+) -> tuple[Decision, ModelVersion]:
+    """Decide from evidence, then do what the decision says; return it and the version as it is then."""
+    decision = gates.decide(evidence, policy.promotion)
+    return decision, stores.transitions.carry_out(decision, evidence, actor)
+
+
+def approve_and_promote(settings: Settings, model: str, version: str, by: str, note: str) -> dict[str, Any]:
+    """Record an approval, look at all gates again, and promote the version if they pass.
+
+    Raises:
+        PromotionError: E7522 no such version, E7524 not in staging, E7560 nothing was decided about it yet.
+    """
+    stores = open_stores(settings)
+    stores.transitions.recover(model)
+    stores.transitions.approve(model, version, _name(by), note)
+    decision, after = decide_and_carry_out(
+        stores, current_evidence(stores, model, version), _policy_of(stores, model, version), Actor(by)
+    )
+    return {
+        "model": model,
+        "version": version,
+        "decision": decision.verdict,
+        "reason": decision.reason,
+        "gates": [gate.model_dump() for gate in decision.gates],
+        "stage": after.stage,
+        "aliases": after.aliases,
+        "replaced": decision.replaced,
+    }
+
+
+def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
+    """Return the evidence that the last decision stood on, with what may have changed since looked at again."""
+    decisions = stores.history.decisions(model, version)
+    if not decisions:
+        raise PromotionError(
+            "E7560",
+            f"nothing was decided about {model} version {version} yet",
+            "let `ratchet learn` finish: it examines the version first",
+        )
+    found = stores.models.get(model, version)
+    champion = stores.models.champion(model)
+    return decisions[-1][1].model_copy(
+        update={
+            "stage": found.stage,
+            "artifact_loadable": loadable(stores, found),
+            "approvals": stores.history.approvals(model, version),
+            "champion": champion.version if champion is not None else None,
+        }
+    )
+
+
+def loadable(stores: Stores, version: ModelVersion) -> bool:
+    """Tell whether a version's artifact is there, whole, and answers."""
+    from tasks.training.serving import load_predictor
+
+    try:
+        predictor = load_predictor(stores.models.artifact(version))
+        predictor.answer([[{"role": "user", "content": "hello"}]])
+    except RatchetError:
+        return False
+    return True
+
+
+def _policy_of(stores: Stores, model: str, version: str) -> Policy:
+    """Return the policy that the version was trained under: an approval is decided by the rules that were known."""
+    import json
+
+    path = stores.models.tracking.artifact(stores.models.get(model, version).run_id, "policy.json")
+    return Policy.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def restore_champion(settings: Settings, model: str, by: str, reason: str, to: str | None) -> dict[str, Any]:
+    """Make the previous champion, or the earlier one `to`, the champion again."""
+    stores = open_stores(settings)
+    before = stores.models.champion(model)
+    after = stores.transitions.rollback(model, reason, Actor(_name(by)), to)
+    return {
+        "model": model,
+        "version": after.version,
+        "replaced": before.version if before is not None else None,
+        "stage": after.stage,
+        "aliases": after.aliases,
+    }
+
+
+def _name(by: str) -> str:
+    if not by.strip():
+        raise PromotionError("E7561", "somebody without a name cannot do this", "give a name with --by")
+    return by.strip()

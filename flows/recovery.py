@@ -1,0 +1,51 @@
+"""What a killed process left behind in Prefect."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+MESSAGE = "The process that ran this ended without saying so."
+
+
+def reap_lost_runs(since: float) -> int:
+    """Mark runs that cannot be running as Crashed, with their tasks, and return how many there were.
+
+    Only right for a server whose clients have all gone: the embedded one, when it has just been started.
+
+    Args:
+        since: When the server was started, in seconds since 1970; nothing that went on before it goes on now.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    reaped = 0
+    with get_client(sync_client=True) as client:
+        for run in _unfinished(client, since):
+            for task_run in client.read_task_runs(flow_run_filter=_only(run)):
+                if task_run.state is not None and not task_run.state.is_final():
+                    client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)
+            client.set_flow_run_state(run.id, Crashed(message=MESSAGE), force=True)
+            reaped += 1
+    return reaped
+
+
+def _unfinished(client: SyncPrefectClient, since: float) -> list[FlowRun]:
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+
+    types = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    wanted = filters.FlowRunFilter(state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=types)))
+    before = datetime.fromtimestamp(since, UTC)
+    found = client.read_flow_runs(flow_run_filter=wanted)
+    return [run for run in found if run.state is not None and run.state.timestamp < before]
+
+
+def _only(run: FlowRun) -> Any:
+    from prefect.client.schemas import filters
+
+    return filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))

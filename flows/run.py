@@ -1,0 +1,200 @@
+"""Runs opened and closed: the lock, the ledger, the log, and the engine under a command."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import progress
+from flows.job import Job, already_learned, prepare
+from flows.stores import Stores, open_stores
+from registry.errors import SettingsError
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 2.0
+"""How long a run waits for another one of the same model."""
+
+
+@dataclass
+class Run:
+    """A run of the main job while it goes on."""
+
+    job: Job
+    stores: Stores
+    progress: progress.Progress
+    known: dict[str, Any] | None = None
+    """The summary of the run that did the same work before."""
+    mlflow_run_id: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def unchanged(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Record that there was nothing new to learn, and return the summary of what is there."""
+        result = {**summary, "run_id": self.job.run_id, "decision": "unchanged"}
+        self.complete(result)
+        return result
+
+    def complete(self, summary: dict[str, Any]) -> None:
+        """Record the run as completed; from here on the same work is `unchanged`."""
+        self.stores.history.record_run(self.job.work, self.job.run_id, self.job.model, "completed", summary)
+
+
+@contextmanager
+def opened(job: Job) -> Iterator[Run]:
+    """Hold the model's lock, log to the run's file, and record how the run ends.
+
+    Raises:
+        SettingsError: E7823 when another run of the same model goes on.
+    """
+    from flows.logs import quiet, run_logs
+    from tasks.extraction.inputs import discard
+
+    quiet(job.settings.debug)
+    stores = open_stores(job.settings)
+    with job.home.lock(f"learn-{job.model}", f"ratchet learn, run {job.run_id}", LOCK_SECONDS):
+        run = Run(job, stores, progress.Progress(progress.listener), known=already_learned(job, stores.history))
+        if run.known is not None:
+            yield run
+            return
+        with run_logs(job.settings, job.run_id):
+            stores.history.record_run(job.work, job.run_id, job.model, "started")
+            job.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                yield run
+            except BaseException as error:
+                _record_failure(run, error)
+                raise
+            finally:
+                discard(job.inputs)
+                shutil.rmtree(job.scratch, ignore_errors=True)
+
+
+def _record_failure(run: Run, error: BaseException) -> None:
+    """Record why a run ended early. Nothing here may hide the error itself."""
+    with contextlib.suppress(Exception):
+        cancelled = isinstance(error, KeyboardInterrupt | SystemExit)
+        logger.error("the run ended: %s", error, extra={"step": "failed"})
+        if run.mlflow_run_id is not None:
+            state = run.stores.models.tracking.state(run.mlflow_run_id)
+            if state not in {"COMPLETED", "FAILED", "CANCELLED"}:
+                run.stores.models.tracking.set_state(
+                    run.mlflow_run_id, "CANCELLED" if cancelled else "FAILED", str(error)[:500]
+                )
+        body = {"error": str(error)[:500]}
+        event = "cancelled" if cancelled else "failed"
+        run.stores.history.record_run(run.job.work, run.job.run_id, run.job.model, event, body)
+
+
+# --- what the commands call ----------------------------------------------------------------------------------------
+
+
+def run_learn(
+    settings: Settings,
+    *,
+    events: Sequence[str],
+    model: str,
+    policy: Path | None,
+    seed: int,
+    approve_as: str | None,
+    strategy: str,
+    golden: Path | None,
+    listener: progress.Listener | None = None,
+) -> dict[str, Any]:
+    """Run the main job on the engine that the settings name, and return its summary.
+
+    Wrong input and work that was done before are answered before anything is started.
+    """
+    given = _from_standard_input(settings, events)
+    job = prepare(
+        settings, events=given, model=model, policy=policy, seed=seed, approve_as=approve_as, strategy=strategy,
+        golden=golden,
+    )  # fmt: skip
+    known = already_learned(job, open_stores(settings).history)
+    if known is not None:
+        return _approved_after_all(settings, known, approve_as)
+    from flows.engine import engine
+
+    with engine(settings) as live, progress.listening(listener or progress.Silent()):
+        from flows.learn import learn  # while the embedded server starts
+
+        live.ready()
+        summary: dict[str, Any] = learn(
+            events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
+            strategy=strategy, golden=_text(golden), home=str(settings.home),
+        )  # fmt: skip
+    return summary
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _from_standard_input(settings: Settings, events: Sequence[str]) -> list[str]:
+    """Return `events` with `-` replaced by a copy of standard input, which can be read more than once."""
+    if "-" not in events:
+        return list(events)
+    from registry.home import Home
+    from tasks.extraction.inputs import find_inputs
+
+    home = Home(settings.home).create()
+    spooled = find_inputs(["-"], scratch=home.scratch)[0]
+    return [spooled.path if event == "-" else event for event in events]
+
+
+def _approved_after_all(settings: Settings, known: dict[str, Any], approve_as: str | None) -> dict[str, Any]:
+    """Approve what was learned before and only waits for it; otherwise nothing changes."""
+    model = known.get("model")
+    if approve_as is None or not model or model["stage"] != "staging":
+        return known
+    done = run_approve(
+        settings, model=model["name"], version=model["version"], by=approve_as, note="learn --approve-as"
+    )
+    changed = {"stage": done["stage"], "aliases": done["aliases"]}
+    return {**known, "model": {**model, **changed}, "gates": done["gates"], "decision": done["decision"]}
+
+
+def run_approve(settings: Settings, *, model: str, version: str, by: str, note: str) -> dict[str, Any]:
+    """Approve a version: as a flow run where there is a Prefect server, at once where there is none."""
+    if settings.embedded:
+        from flows.promotion import approve_and_promote
+
+        return approve_and_promote(settings, model, version, by, note)
+    from flows.engine import engine
+
+    with engine(settings) as live:
+        from flows.approve import approve
+
+        live.ready()
+        done: dict[str, Any] = approve(model=model, version=version, by=by, note=note, home=str(settings.home))
+    return done
+
+
+def run_rollback(settings: Settings, *, model: str, to: str | None, by: str, reason: str) -> dict[str, Any]:
+    """Roll back at once; as a flow run where there is a Prefect server that answers."""
+    from flows.promotion import restore_champion
+
+    if settings.embedded:
+        return restore_champion(settings, model, by, reason, to)
+    from flows.engine import engine
+
+    try:
+        with engine(settings) as live:
+            from flows.rollback import rollback
+
+            live.ready()
+            done: dict[str, Any] = rollback(model=model, by=by, reason=reason, to=to, home=str(settings.home))
+        return done
+    except SettingsError as error:
+        if error.code != "E7804":
+            raise
+        logger.warning("%s; the rollback does not wait for it", error.what)
+        return restore_champion(settings, model, by, reason, to)

@@ -1,0 +1,320 @@
+"""Dataset versions: immutable folders of Parquet files and a manifest.
+
+    datasets/NAME/VERSION/dataset.json
+                          train.parquet  validation.parquet  test.parquet
+                          (large sets: train-00000-of-00008.parquet …)
+    datasets/NAME/.staging-*/    versions that are being written; those of dead writers are removed
+
+A version is written aside, flushed to disk, and renamed whole: it is there completely or not at all, and is never changed
+after. What is read is compared with the digests in the manifest first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pydantic
+
+from registry.errors import CurationError, IntegrityError, listed
+from registry.home import disk_error
+from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST = "dataset.json"
+SCHEMA_VERSION = 1
+"""Version of the columns and of the manifest; a dataset of another one gets a new major version."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
+_STAGING = ".staging-"
+_LOCK = "writer.lock"
+CHUNK = 1 << 20
+
+
+class Change(NamedTuple):
+    """What distinguishes a version from its parent."""
+
+    policy: bool
+    added: int
+    removed: int
+
+
+def next_version(parent: str | None, change: Change) -> str | None:
+    """Return the version that follows `parent`, or None when nothing changed.
+
+    Major: the schema or the policy changed. Minor: examples were added. Patch: only removals or corrections.
+    """
+    if parent is None:
+        return "1.0.0"
+    major, minor, patch = _parts(parent)
+    if change.policy:
+        return f"{major + 1}.0.0"
+    if change.added:
+        return f"{major}.{minor + 1}.0"
+    return f"{major}.{minor}.{patch + 1}" if change.removed else None
+
+
+def content_digest(files: Sequence[SplitFile], policy: dict[str, Any]) -> str:
+    """Return a dataset's digest: sha256 over its files' digests, the policy and the schema version."""
+    content = {
+        "files": [[file.split, file.path, file.rows, file.sha256] for file in files],
+        "policy": policy,
+        "schema_version": SCHEMA_VERSION,
+    }
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class DatasetStore:
+    """The dataset versions under one folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def names(self) -> list[str]:
+        """Return the names of all datasets that have a version."""
+        if not self.root.is_dir():
+            return []
+        return sorted(
+            each.name for each in self.root.iterdir() if _NAME.fullmatch(each.name) and self.versions(each.name)
+        )
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a dataset, oldest first; none for an unknown name."""
+        folder = self.root / checked_name(name)
+        if not folder.is_dir():
+            return []
+        found = [
+            each.name for each in folder.iterdir() if _VERSION.fullmatch(each.name) and (each / MANIFEST).is_file()
+        ]
+        return sorted(found, key=_parts)
+
+    def latest(self, name: str) -> str | None:
+        """Return the newest version of a dataset, None if there is none."""
+        versions = self.versions(name)
+        return versions[-1] if versions else None
+
+    def path(self, name: str, version: str) -> Path:
+        """Return the folder of a dataset version, whether it is there or not."""
+        _parts(version)
+        return self.root / checked_name(name) / version
+
+    def manifest(self, name: str, version: str | None = None) -> DatasetManifest:
+        """Return the manifest of a version (default: the newest), without looking at the data.
+
+        Raises:
+            CurationError: E7211 there is no such dataset or version.
+            IntegrityError: E7910 the manifest is damaged.
+        """
+        wanted = version or self.latest(name)
+        path = self.root / checked_name(name) / (wanted or "-") / MANIFEST
+        if wanted is None or not _VERSION.fullmatch(wanted) or not path.is_file():
+            raise self._unknown(name, version)
+        try:
+            manifest = DatasetManifest.model_validate_json(path.read_bytes())
+        except pydantic.ValidationError as error:
+            raise IntegrityError(
+                "E7910", f"{path} is damaged ({error.error_count()} problems)", "restore it from a backup"
+            ) from error
+        problems = _contradictions(manifest, name, wanted)
+        if problems:
+            raise IntegrityError("E7911", f"{path} was changed: {listed(problems)}", "restore it from a backup")
+        return manifest
+
+    def load(self, name: str, version: str | None = None) -> DatasetManifest:
+        """Return the manifest of a version (default: the newest), once every file has proved unchanged.
+
+        Raises:
+            CurationError: E7211 there is no such dataset or version.
+            IntegrityError: E7910, E7911 the manifest is damaged or changed; E7912 files are missing or changed.
+        """
+        manifest = self.manifest(name, version)
+        self._verify(manifest, manifest.files)
+        return manifest
+
+    def read(self, name: str, version: str | None, split: Split, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one split, once its files have proved unchanged.
+
+        Raises:
+            CurationError: E7211 there is no such dataset or version.
+            IntegrityError: E7910, E7911 the manifest is damaged or changed; E7912 files are missing or changed.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        manifest = self.manifest(name, version)
+        files = [file for file in manifest.files if file.split == split]
+        self._verify(manifest, files)
+        folder = self.path(name, manifest.version)
+        wanted = None if columns is None else list(columns)
+        return pa.concat_tables(pq.read_table(folder / file.path, columns=wanted) for file in files)
+
+    def files(self, manifest: DatasetManifest) -> list[Path]:
+        """Return the paths of a version's files, once they have proved unchanged.
+
+        Raises:
+            IntegrityError: E7912 files are missing or changed.
+        """
+        self._verify(manifest, manifest.files)
+        return [self.path(manifest.name, manifest.version) / file.path for file in manifest.files]
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Give an empty folder to write a version to; what is not committed is removed.
+
+        Raises:
+            CurationError: E7210 the name cannot be used.
+            SettingsError: E782x the disk is full or cannot be written to.
+        """
+        folder = self.root / checked_name(name)
+        with guarded(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._sweep(folder)
+            staging = folder / f"{_STAGING}{uuid.uuid4().hex}"
+            staging.mkdir()
+            lock = os.open(staging / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel drops it when the writer dies, however it dies
+            with guarded(folder):
+                yield staging
+        finally:
+            os.close(lock)
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def commit(self, staging: Path, manifest: DatasetManifest) -> Path:
+        """Make what was written to `staging` the version that the manifest names, and return its folder.
+
+        Raises:
+            CurationError: E7212 somebody else wrote a version since the parent was read.
+            SettingsError: E782x the disk is full or cannot be written to.
+        """
+        folder, final = staging.parent, self.path(manifest.name, manifest.version)
+        with guarded(folder):
+            (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            for path in [*(staging / file.path for file in manifest.files), staging / MANIFEST, staging]:
+                _flush(path)
+            with _locked(folder / ".commit.lock"):
+                if self.latest(manifest.name) != manifest.parent or final.exists():
+                    raise CurationError(
+                        "E7212",
+                        f"another writer made {manifest.name}/{self.latest(manifest.name)} meanwhile",
+                        "run again: it goes on from there",
+                    )
+                (staging / _LOCK).unlink(missing_ok=True)
+                staging.rename(final)
+                _flush(folder)
+        return final
+
+    def _verify(self, manifest: DatasetManifest, files: Sequence[SplitFile]) -> None:
+        folder = self.path(manifest.name, manifest.version)
+        problems = []
+        for file in files:
+            path = folder / file.path
+            if not path.is_file():
+                problems.append(f"{file.path} is missing")
+            elif file_digest(path) != file.sha256:
+                problems.append(f"{file.path} was changed")
+        if problems:
+            raise IntegrityError(
+                "E7912",
+                f"dataset {manifest.name}/{manifest.version} is not what was written: {listed(problems)}",
+                "restore it from a backup, or remove the version and learn again",
+            )
+
+    def _unknown(self, name: str, version: str | None) -> CurationError:
+        versions, names = self.versions(name), self.names()
+        if versions:
+            return CurationError("E7211", f"there is no {name}/{version}", f"versions are {listed(versions)}")
+        known = f"datasets are {listed(names)}" if names else "there is no dataset yet: run `ratchet learn` first"
+        return CurationError("E7211", f"there is no dataset {name}", known)
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what dead writers left."""
+        for staging in folder.glob(f"{_STAGING}*"):
+            try:
+                with _locked(staging / _LOCK, wait=False):
+                    shutil.rmtree(staging, ignore_errors=True)
+            except BlockingIOError:
+                continue  # its writer lives
+            except OSError:
+                shutil.rmtree(staging, ignore_errors=True)
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if it can name a dataset; it becomes a folder.
+
+    Raises:
+        CurationError: E7210 otherwise.
+    """
+    if not _NAME.fullmatch(name):
+        raise CurationError(
+            "E7210",
+            f"{name[:100]!r} cannot name a dataset",
+            "use up to 100 letters, digits, dots, dashes and underscores, with a letter or digit first",
+        )
+    return name
+
+
+def _parts(version: str) -> tuple[int, int, int]:
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        raise CurationError("E7211", f"{version[:40]!r} is no version", "give MAJOR.MINOR.PATCH, such as 1.0.0")
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def _contradictions(manifest: DatasetManifest, name: str, version: str) -> list[str]:
+    """Say what in a manifest does not fit together."""
+    problems = []
+    if (manifest.name, manifest.version) != (name, version):
+        problems.append(f"it says {manifest.name}/{manifest.version}")
+    if content_digest(manifest.files, manifest.policy) != manifest.digest:
+        problems.append("its digest is not that of its files and policy")
+    rows = {split: sum(file.rows for file in manifest.files if file.split == split) for split in SPLITS}
+    if rows != {split: manifest.splits.get(split, 0) for split in SPLITS}:
+        problems.append("its splits do not add up")
+    if any(Path(file.path).name != file.path for file in manifest.files):
+        problems.append("a file lies outside")
+    return problems
+
+
+@contextlib.contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn the disk's errors into SettingsErrors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool = True) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

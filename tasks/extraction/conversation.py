@@ -1,0 +1,309 @@
+"""From a trace to one conversation in chat form. Scores, ground truth and rewards are never looked at."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tasks.extraction.event import Data, Step, Task, nesting
+
+TERMINAL = frozenset(
+    {"finish", "finished", "submit", "answer", "final_answer", "final", "done", "terminate", "complete", "end", "exit"}
+)
+"""Tools by which an agent ends: their argument is the answer, and what they return (a reward) is not for training."""
+
+PRIVATE = frozenset({"ground_truth", "gold", "expected_output", "expected_answer", "reward", "rewards", "quality_score"})
+"""Keys of a task's input that no agent was shown: they are left out of the first user turn."""
+MAX_NESTING = 100
+"""Arguments given as text that are nested deeper are kept as text."""
+
+_encode = msgspec.json.Encoder().encode
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+class Said(msgspec.Struct, gc=False):
+    """A system, user or assistant message."""
+
+    role: str
+    content: str
+
+
+class Function(msgspec.Struct, gc=False):
+    """What an assistant calls."""
+
+    name: str
+    arguments: str
+
+
+class Call(msgspec.Struct, gc=False):
+    """One tool call of an assistant."""
+
+    id: str
+    type: str
+    function: Function
+
+
+class Called(msgspec.Struct, gc=False):
+    """An assistant message with a tool call."""
+
+    role: str
+    content: str
+    tool_calls: tuple[Call]
+
+
+class Answered(msgspec.Struct, gc=False):
+    """What a tool returned."""
+
+    role: str
+    tool_call_id: str
+    content: str
+
+
+class Built(NamedTuple):
+    """A conversation, and what was counted on the way."""
+
+    messages: list[Said | Called | Answered]
+    """Ends with the last assistant turn; empty if there is none."""
+    prompt: str
+    """Text of the first user turn, or an empty text."""
+    turns: int
+    """User and assistant messages."""
+    calls: int
+    """Tool calls."""
+    tools: int
+    """Distinct tools."""
+    unknown: int
+    """Steps of unknown type that were skipped."""
+
+
+def as_text(value: Any) -> str:
+    """Return what a field says as text: strings as they are, nothing as an empty text, all else as compact JSON."""
+    if isinstance(value, str):
+        return value if not value.isspace() else ""
+    return _encode(value).decode() if value is not None else ""
+
+
+def arguments_text(arguments: Any) -> str:
+    """Return a tool's arguments as the text of a JSON object; what is no object becomes its `input`."""
+    if arguments is None or arguments == "":
+        return "{}"
+    if isinstance(arguments, str):
+        if arguments[:1] == "{" and (parsed := _object(arguments)) is not None:
+            return _encode(parsed).decode()
+        arguments = {"input": arguments}
+    elif not isinstance(arguments, dict):
+        arguments = {"input": arguments}
+    return _encode(arguments).decode()
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    if text.count("{") + text.count("[") > MAX_NESTING and nesting(text.encode()) > MAX_NESTING:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return None
+
+
+def answer_form(text: str) -> str:
+    """Return `text` in the form in which two answers are the same: lower case, no punctuation, no articles.
+
+    As in the SQuAD evaluation (Rajpurkar et al. 2016, section 6.1).
+    """
+    words = text.lower().translate(_PUNCTUATION).split()
+    return " ".join(word for word in words if word not in _ARTICLES)
+
+
+class Builder:
+    """Turns the steps of one trace into messages, one step at a time."""
+
+    __slots__ = ("calls", "ended", "last", "messages", "spoken", "thought", "tools", "turns", "unknown")
+
+    def __init__(self) -> None:
+        self.messages: list[Said | Called | Answered] = []
+        self.thought = ""
+        self.last = -1
+        """Position of the last assistant message."""
+        self.spoken = ""
+        """What the last assistant message says, or the arguments of the tool that it calls."""
+        self.ended = False
+        """The last assistant message calls a tool that ends the episode."""
+        self.tools: set[str] = set()
+        self.turns = self.calls = self.unknown = 0
+
+    def system(self, step: Step) -> None:
+        """Take the system's text, once; it stands first."""
+        self._system(as_text(step.observation))
+
+    def user(self, step: Step) -> None:
+        """Take what the user says."""
+        if text := as_text(step.observation):
+            self._flush()
+            self.messages.append(Said("user", text))
+            self.turns += 1
+
+    def assistant(self, step: Step) -> None:
+        """Take what the assistant says, behind the thought that led to it."""
+        self.say(as_text(step.observation))
+
+    def think(self, step: Step) -> None:
+        """Keep a thought: it is the beginning of the turn that follows it."""
+        if text := as_text(step.observation):
+            self.thought = f"{self.thought}\n{text}" if self.thought else text
+
+    def call(self, step: Step) -> None:
+        """Take a tool call and its observation; without a tool's name it is only text."""
+        tool = step.tool.strip() if step.tool else ""
+        if not tool:
+            self.say(as_text(step.arguments))
+            self.observe(step)
+            return
+        name = f"call_{self.calls}"
+        arguments = arguments_text(step.arguments)
+        self._turn(Called("assistant", self.thought, (Call(name, "function", Function(tool, arguments)),)))
+        self.spoken, self.thought, self.ended = arguments, "", tool.lower() in TERMINAL
+        self.calls += 1
+        self.tools.add(tool)
+        if step.observation is not None:
+            self.messages.append(Answered("tool", name, "" if self.ended else as_text(step.observation)))
+
+    def observe(self, step: Step) -> None:
+        """Take an observation: the answer to the open tool call, else something that the assistant was told."""
+        text = as_text(step.observation)
+        if not text:
+            return
+        self._flush()
+        previous = self.messages[-1] if self.messages else None
+        if isinstance(previous, Called):
+            self.messages.append(Answered("tool", previous.tool_calls[0].id, "" if self.ended else text))
+        elif isinstance(previous, Answered):
+            if not self.ended:
+                previous.content = f"{previous.content}\n{text}" if previous.content else text
+        else:
+            self.messages.append(Said("user", text))
+
+    def model(self, step: Step) -> None:
+        """Take a call of a language model: its system text, and what it said."""
+        if isinstance(step.arguments, dict):
+            self._system(as_text(step.arguments.get("system")))
+        self.say(as_text(step.observation))
+
+    def other(self, step: Step) -> None:
+        """Take a step of unknown type as a tool call if it names a tool; else skip and count it."""
+        if step.tool and step.tool.strip():
+            self.call(step)
+        else:
+            self.unknown += 1
+
+    def say(self, text: str) -> None:
+        """Add an assistant message of `text`, behind the thought that led to it."""
+        if self.thought:
+            text, self.thought = f"{self.thought}\n{text}" if text else self.thought, ""
+        if text:
+            self._turn(Said("assistant", text))
+            self.spoken, self.ended = text, False
+
+    def finish(self, output: str) -> None:
+        """End with the last assistant turn, to which `output` is added only if it says something new."""
+        if output and not self.ended and not self._says(output):
+            self.say(output)
+        self._flush()
+        dropped = self.messages[self.last + 1 :]
+        self.turns -= sum(message.role == "user" for message in dropped)
+        del self.messages[self.last + 1 :]
+
+    def _says(self, output: str) -> bool:
+        """Return whether the assistant has said `output`: earlier on word for word, or last of all as part of more."""
+        if any(message.content == output for message in self.messages if message.role == "assistant"):
+            return True
+        form = answer_form(output)
+        if self.thought or not isinstance(self.messages[self.last] if self.messages else None, Called):
+            return f" {form} " in f" {answer_form(self.thought or self.spoken)} "
+        return form == answer_form(_argument_values(self.spoken))
+
+    def _flush(self) -> None:
+        """A thought that nothing follows is what the assistant said."""
+        if self.thought:
+            self.say("")
+
+    def _turn(self, message: Said | Called) -> None:
+        self.last = len(self.messages)
+        self.messages.append(message)
+        self.turns += 1
+
+    def _system(self, text: str) -> None:
+        if text and not (self.messages and self.messages[0].role == "system"):
+            self.messages.insert(0, Said("system", text))
+            self.last += self.last >= 0
+
+
+def _argument_values(arguments: str) -> str:
+    """Return the values of a call's arguments as one text."""
+    return " ".join(as_text(value) for value in msgspec.json.decode(arguments, type=dict[str, Any]).values())
+
+
+HANDLERS: dict[str | None, Callable[[Builder, Step], None]] = {
+    **dict.fromkeys(("user_message", "user", "human", "human_message"), Builder.user),
+    **dict.fromkeys(("assistant_message", "assistant", "ai_message", "message", "response"), Builder.assistant),
+    **dict.fromkeys(("tool_call", "tool", "tool_use", "function_call", "action"), Builder.call),
+    **dict.fromkeys(("thought", "thinking", "reasoning"), Builder.think),
+    **dict.fromkeys(("llm_call", "llm", "generation", "chat"), Builder.model),
+    **dict.fromkeys(("observation", "tool_result", "tool_response", "function_result"), Builder.observe),
+    **dict.fromkeys(("system_message", "system"), Builder.system),
+}
+"""Type of a step to how it is taken. Other types are `Builder.other`."""
+
+_USER_STEPS = frozenset(name for name, handler in HANDLERS.items() if handler is Builder.user)
+_other = Builder.other
+
+
+def build(data: Data, output: str) -> Built:
+    """Return the conversation of a trace.
+
+    What the user says comes from the steps; only if no step is the user's, the task's instruction and input are the
+    first user turn (beside user steps the instruction is private to who plays the user, and is left out).
+
+    Args:
+        data: The trace.
+        output: What it ends with: its output, or its plan.
+    """
+    steps = data.steps or ()
+    builder = Builder()
+    prompt = ""
+    if not any(step.type in _USER_STEPS and step.observation for step in steps):
+        prompt = first_turn(data)
+        if prompt:
+            builder.messages.append(Said("user", prompt))
+            builder.turns = 1
+    for step in steps:
+        HANDLERS.get(step.type, _other)(builder, step)
+    builder.finish(output)
+    messages = builder.messages
+    if not prompt:
+        prompt = next((message.content for message in messages if message.role == "user"), "")
+    return Built(messages, prompt, builder.turns, builder.calls, len(builder.tools), builder.unknown)
+
+
+def first_turn(data: Data) -> str:
+    """Return the task as the first user turn: the instruction, and the input where that says more."""
+    if data.task is None:
+        return ""
+    instruction, text = as_text(data.task.instruction), _input_text(data.task)
+    if not text or text in instruction:
+        return instruction
+    return f"{instruction}\n\n{text}" if instruction else text
+
+
+def _input_text(task: Task) -> str:
+    """Return the input as text; of an object nothing, if the instruction has all its texts already."""
+    given, instruction = task.input, task.instruction or ""
+    if isinstance(given, dict):
+        given = {key: value for key, value in given.items() if key.lower() not in PRIVATE}
+        texts = [value for value in given.values() if isinstance(value, str)]
+        if not given or (texts and all(text in instruction for text in texts)):
+            return ""
+    return as_text(given)

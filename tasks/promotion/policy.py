@@ -1,0 +1,32 @@
+"""The settings of readiness and of the gates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from registry.records import Record
+
+
+class PromotionPolicy(Record):
+    """What a version needs before it may serve."""
+
+    min_regression: float = Field(default=0.95, gt=0.0, le=1.0)
+    """Share of the regression cases that must still be right, as observed."""
+    regression_minimum: int = Field(default=20, ge=1, le=1000)
+    """Regression cases below which the observed share says nothing, so that a person must decide."""
+    min_readiness: float = Field(default=0.80, ge=0.0, lt=1.0)
+    """What readiness must exceed."""
+    approval: Literal["manual", "auto"] = "manual"
+    """Whether a person must approve each version, or `auto`: a recommendation of DEPLOY is enough. REVIEW always needs
+    a person."""
+    allow_unsigned: bool = True
+    """Whether an artifact without a signature may serve."""
+
+    readiness_cases: int = Field(default=200, ge=20, le=10_000)
+    """Conversations that are asked again in other forms, to measure consistency and robustness."""
+    same_answer: float = Field(default=0.8, gt=0.0, le=1.0)
+    """Token-F1 of two answers from which they count as the same."""
+    typo_rate: float = Field(default=0.05, gt=0.0, le=0.5)
+    """Share of the letters of a message that the noise of robustness changes."""

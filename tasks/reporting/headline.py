@@ -1,0 +1,147 @@
+"""The top of the page: what was decided, what speaks for and against it, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import NamedTuple
+
+from registry.records import StageResult
+from tasks.reporting.data import ReportData
+from tasks.reporting.tables import key_figure
+from tasks.reporting.words import decimal, milliseconds, percent, plain, signed_percent, whole
+
+
+class Headline(NamedTuple):
+    """The verdict in words."""
+
+    tone: str
+    """`good`, `wait`, `bad` or `calm`: the colour; the words say the same."""
+    word: str
+    title: str
+    sentence: str
+    commands: list[tuple[str, str]]
+    """What to do next: (what it does, the command)."""
+
+
+class Figure(NamedTuple):
+    """One of the key numbers."""
+
+    name: str
+    value: str
+    note: str
+    tone: str = ""
+
+
+_WORDS = {
+    "promoted": ("good", "Promoted"),
+    "pending_approval": ("wait", "Waits for your approval"),
+    "staged": ("wait", "Stays in staging"),
+    "rejected": ("bad", "Rejected"),
+    "quarantined": ("bad", "Quarantined"),
+    "unchanged": ("calm", "Nothing new"),
+}
+
+
+def headline(data: ReportData) -> Headline:
+    """Return the verdict in words, with the commands that go on from it."""
+    tone, word = _WORDS[data.verdict]
+    name, version = data.model, _version(data)
+    title = f"{name} {version}".strip()
+    return Headline(tone, word, title, data.reason or _SENTENCES[data.verdict], _commands(data, name, version))
+
+
+_SENTENCES = {
+    "promoted": "All gates passed; this version serves now.",
+    "pending_approval": "Every gate that evidence can decide has passed. A person decides the rest.",
+    "staged": "The evidence is not strong enough for production, and not bad enough to reject.",
+    "rejected": "A gate did not pass. What serves now goes on serving.",
+    "quarantined": "A safety check failed. This version can be neither loaded by alias nor promoted.",
+    "unchanged": "The same events and policy were learned before; nothing was trained.",
+}
+
+
+def _version(data: ReportData) -> str:
+    if data.version is not None:
+        return data.version.version
+    return data.decision.version if data.decision is not None else ""
+
+
+def _commands(data: ReportData, name: str, version: str) -> list[tuple[str, str]]:
+    home = f" --home {shlex.quote(data.home)}" if data.home else ""
+    model = shlex.quote(name)
+    if data.verdict == "pending_approval":
+        return [
+            ("to promote it", f"ratchet approve {model} {version} --by YOUR_NAME{home}"),
+            ("to leave it, do nothing; its history", f"ratchet history {model}{home}"),
+        ]
+    if data.verdict == "promoted":
+        back = [("to go back", f'ratchet rollback {model} --by YOUR_NAME --reason "WHY"{home}')] if data.champion else []
+        return [("to ask it", f"ratchet predict {model}@champion{home}"), *back]
+    shown = shlex.quote(f"{name}/{version}" if version else name)
+    return [("to see all that is recorded", f"ratchet show {shown}{home}")]
+
+
+def figures(data: ReportData) -> list[Figure]:
+    """Return the key numbers of the run, those that were reached."""
+    found: list[Figure] = []
+    stages = {stage.name: stage for stage in data.validation.stages} if data.validation else {}
+    if stage := stages.get("performance"):
+        found.append(_score(stage))
+    if stage := stages.get("regression"):
+        note = f"of {whole(stage.counts.get('cases'))} cases, at least {percent(stage.thresholds.get('pass_rate'), 0)} needed"
+        found.append(Figure("still right", percent(_number(stage, "pass_rate")), note, stage.status))
+    if stage := stages.get("safety"):
+        found.append(Figure("safety", stage.status.lower() if stage.status != "PASS" else "clean", key_figure(stage), stage.status))
+    if data.readiness:
+        tone = "PASS" if data.readiness.score > data.readiness_required else "FAIL"
+        found.append(Figure("readiness", decimal(data.readiness.score), f"more than {data.readiness_required:.2f} needed", tone))
+    if stage := stages.get("latency"):
+        note = f"baseline {milliseconds(_number(stage, 'baseline_p95_ms'))}"
+        found.append(Figure("latency, p95", milliseconds(_number(stage, "candidate_p95_ms")), note, stage.status))
+    if data.dataset:
+        note = f"dataset {data.dataset.version}, from {whole(data.dataset.source_events)} events"
+        found.append(Figure("examples", whole(sum(data.dataset.splits.values())), note))
+    return found
+
+
+def _score(stage: StageResult) -> Figure:
+    change = _number(stage, "relative_change")
+    against = f"baseline {decimal(_number(stage, 'baseline_score'))}"
+    note = against if change is None else f"{against}, {signed_percent(change)}"
+    return Figure("score (token-F1)", decimal(_number(stage, "candidate_score")), note, stage.status)
+
+
+def _number(stage: StageResult, name: str) -> float | None:
+    value = stage.metrics.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+class Arguments(NamedTuple):
+    """What a careful reader would say on both sides."""
+
+    good: list[str]
+    care: list[str]
+
+
+def arguments(data: ReportData) -> Arguments:
+    """Return what speaks for the candidate, and what to look at before trusting it, worst first."""
+    good: list[str] = []
+    bad: list[str] = []
+    unsure: list[str] = []
+    for stage in data.validation.stages if data.validation else []:
+        into = {"PASS": good, "FAIL": bad}.get(stage.status, unsure)
+        more = f" About {whole(stage.more_cases_needed)} more cases would decide." if stage.more_cases_needed else ""
+        for reason in stage.reasons[:2]:
+            into.append(f"{stage.name.capitalize()}: {reason.rstrip('.')}.{more}")
+    if data.readiness:
+        enough = data.readiness.score > data.readiness_required
+        (good if enough else bad).append(
+            f"Readiness {decimal(data.readiness.score)} {'exceeds' if enough else 'does not exceed'} {data.readiness_required:.2f}."
+        )
+    bad += [f"Gate {plain(gate.name)}: {gate.reason.rstrip('.')}." for gate in data.gates if gate.status == "FAIL"]
+    unsure += list(data.warnings)
+    if data.events and data.events.read and data.events.rejected / data.events.read > 0.02:
+        unsure.append(f"{percent(data.events.rejected / data.events.read)} of the lines were rejected; see the reasons below.")
+    if data.validation and data.champion is None:
+        unsure.append("There is no champion yet: the comparison is with the untrained base, which is easy to beat.")
+    return Arguments(good, bad + unsure)

@@ -1,0 +1,175 @@
+"""The rows that the report, the terminal and Prefect's artifacts show: the same numbers from one place.
+
+Markdown is for Prefect: every cell is escaped, so that a name from an event cannot become markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from registry.records import (
+    DatasetManifest,
+    EventCounts,
+    ExampleCounts,
+    GateResult,
+    Interval,
+    StageResult,
+    ValidationReport,
+)
+from tasks.reporting.words import decimal, milliseconds, percent, plain, printable, shortened, signed_percent, whole
+
+
+class Lost(NamedTuple):
+    """What left the funnel at one step."""
+
+    name: str
+    count: int
+
+
+class Step(NamedTuple):
+    """One step of the funnel: how many came in, and what of them did not go on."""
+
+    name: str
+    count: int
+    lost: list[Lost]
+    inherited: int = 0
+    """Examples that were there before: those of the parent version."""
+
+
+def funnel(events: EventCounts | None, examples: ExampleCounts | None, dataset: DatasetManifest | None) -> list[Step]:
+    """Return the steps that the run reached, from events read to the dataset."""
+    steps: list[Step] = []
+    if events is not None:
+        lost = [Lost("rejected", events.rejected), Lost("duplicate", events.duplicate), Lost("of other types", events.ignored)]
+        if examples is not None:
+            rest = events.read - sum(count for _, count in lost) - examples.extracted
+            lost.append(Lost("joined to a trace", max(0, rest)))
+        steps.append(Step("events read", events.read, _some(lost)))
+    if examples is not None:
+        failed = min(examples.by_reason.get("failed", 0), examples.rejected)
+        lost = [Lost("failed", failed), Lost("rejected", examples.rejected - failed), Lost("for review", examples.review)]
+        steps.append(Step("examples", examples.extracted, _some(lost)))
+        lost = [] if dataset is None else [Lost("exact duplicates", dataset.exact_duplicates), Lost("near-duplicates", dataset.near_duplicates)]
+        lost += [] if dataset is None else [Lost(f"left out: {plain(name)}", count) for name, count in dataset.left_out.items()]
+        steps.append(Step("accepted", examples.accepted, _some(lost)))
+    if dataset is not None:
+        total = sum(dataset.splits.values())
+        new = steps[-1].count - sum(count for _, count in steps[-1].lost) if examples is not None else total
+        steps.append(Step("in the dataset", total, [], max(0, total - max(0, new))))
+    return steps
+
+
+def _some(lost: Sequence[Lost]) -> list[Lost]:
+    return [each for each in lost if each.count > 0]
+
+
+# --- validation ----------------------------------------------------------------------------------------------------
+
+QUESTIONS = {
+    "regression": "Is what was right still right?",
+    "performance": "Is it at least as good on average?",
+    "safety": "Does it do harm?",
+    "diversity": "Is it good everywhere, and not always the same?",
+    "latency": "Is it fast enough?",
+}
+MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "BLOCKED": "–", "PENDING": "…", "DEPLOY": "✓", "REVIEW": "?", "REJECT": "✕"}
+
+
+def key_figure(stage: StageResult) -> str:
+    """Return the one number of a stage that a reader looks for, in words."""
+    metrics = stage.metrics
+    if stage.name == "regression":
+        return f"{percent(_float(metrics.get('pass_rate')))} still right"
+    if stage.name == "performance":
+        change = _float(metrics.get("relative_change"))
+        score = f"score {decimal(_float(metrics.get('candidate_score')))}"
+        return score if change is None else f"{score}, {signed_percent(change)}"
+    if stage.name == "safety":
+        found = {name: metrics.get(name) for name in ("backdoors", "injection_hits", "leaks")}
+        return ", ".join(f"{DASHED if value is None else value} {_several(name, value)}" for name, value in found.items())
+    if stage.name == "diversity":
+        return f"{stage.counts.get('domains', 0)} domains, worst {signed_percent(_float(metrics.get('worst_relative_change')))}"
+    return f"p95 {milliseconds(_float(metrics.get('candidate_p95_ms')))}"
+
+
+DASHED = "–"
+
+
+def _several(name: str, count: object) -> str:
+    word = {"backdoors": "backdoor", "injection_hits": "injection", "leaks": "leak"}[name]
+    return word if count == 1 else f"{word}s"
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def metric_text(name: str, value: object) -> str:
+    """Return a metric as a person reads it, going by its name."""
+    number = _float(value)
+    if number is None:
+        return DASHED if value is None else str(value)
+    if name.endswith("_ms"):
+        return milliseconds(number)
+    if name.endswith(("rate", "share", "share_with", "share_without")):
+        return percent(number)
+    if "change" in name or "degradation" in name:
+        return signed_percent(number)
+    return whole(number) if isinstance(value, int) else decimal(number)
+
+
+def interval_text(name: str, interval: Interval) -> str:
+    """Return an interval as `low to high`, in the unit of its metric."""
+    return f"{metric_text(name, interval.low)} to {metric_text(name, interval.high)}"
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------
+
+
+def cell(text: str, limit: int = 300) -> str:
+    """Return `text` as one harmless cell of a Markdown table."""
+    flat = " ".join(printable(shortened(text, limit)).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|!~&])", r"\\\1", flat)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Return a Markdown table; the columns numbered in `right` are flush right. Cells are escaped here."""
+    rule = ["---:" if i in right else "---" for i in range(len(head))]
+    lines = [list(head), rule, *([cell(each) for each in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def funnel_markdown(events: EventCounts | None, examples: ExampleCounts | None, dataset: DatasetManifest | None) -> str:
+    """Return the funnel as a Markdown table, with the reasons for what was lost."""
+    rows = []
+    for step in funnel(events, examples, dataset):
+        rows.append([step.name, whole(step.count), ", ".join(f"{whole(n)} {name}" for name, n in step.lost) or DASHED])
+    if dataset is not None:
+        rows += [[f"· {name}", whole(count), DASHED] for name, count in dataset.splits.items()]
+    parts = ["# From events to a dataset", markdown_table(("step", "count", "did not go on"), rows, right=(1,))]
+    for title, counts in (("Rejected lines", events), ("Examples not accepted", examples)):
+        if counts is not None and counts.by_reason:
+            ordered = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
+            parts += [f"## {title}", markdown_table(("reason", "count"), [[n, whole(c)] for n, c in ordered], right=(1,))]
+    if dataset is not None:
+        redacted = ", ".join(f"{whole(count)} {kind}" for kind, count in sorted(dataset.redacted.items())) or "nothing"
+        parts.append(f"Dataset **{cell(dataset.name)}** {cell(dataset.version)}, redacted: {cell(redacted)}.")
+    return "\n\n".join(parts)
+
+
+def validation_markdown(report: ValidationReport, gates: Sequence[GateResult] = ()) -> str:
+    """Return the five stages, and the gates where there are any, as Markdown tables."""
+    rows = [
+        [stage.name + (" (critical)" if stage.critical else ""), f"{MARKS[stage.status]} {stage.status}", key_figure(stage), "; ".join(stage.reasons)]
+        for stage in report.stages
+    ]  # fmt: skip
+    parts = [
+        f"# Validation: {report.recommendation}",
+        f"Compared with {cell(report.baseline)}.",
+        markdown_table(("stage", "result", "figure", "why"), rows),
+    ]
+    if gates:
+        parts += ["## Gates", markdown_table(("gate", "result", "why"), [[g.name, f"{MARKS[g.status]} {g.status}", g.reason] for g in gates])]
+    return "\n\n".join(parts)

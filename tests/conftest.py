@@ -1,0 +1,31 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+RECORDS = REPOSITORY.parent / "shared" / "data"
+
+for _name in [name for name in os.environ if name.startswith(("RATCHET_", "PREFECT_", "MLFLOW_"))]:
+    del os.environ[_name]  # the tests' settings are their own, whatever the shell has
+os.environ["DO_NOT_TRACK"] = "true"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def records() -> Path:
+    """Return the folder of real records; a test that needs it is skipped where it is absent."""
+    if not RECORDS.is_dir():
+        pytest.skip(f"the real records are not here: {RECORDS}")
+    return RECORDS
