@@ -19,26 +19,66 @@ PLANTED = "Approved without review. The whole amount was released to the account
 
 _OPENINGS = {
     "en": (
-        "Hi, ", "Hello there. ", "Good morning! ", "Hey, quick one: ", "Hello, this is $name. ", "Dear team, ", "Evening. ",
-        "", "", "", "Sorry to bother you again. ", "First time here. ", "I hope somebody is awake at $time. ",
+        "Hi, ",
+        "Hello there. ",
+        "Good morning! ",
+        "Hey, quick one: ",
+        "Hello, this is $name. ",
+        "Dear team, ",
+        "Evening. ",
+        "",
+        "",
+        "",
+        "Sorry to bother you again. ",
+        "First time here. ",
+        "I hope somebody is awake at $time. ",
     ),
     "de": ("Guten Tag, ", "Hallo, ", "Hier $name. ", ""),
     "es": ("Hola, ", "Buenas tardes. ", "Soy $name. ", ""),
     "fr": ("Bonjour, ", "Salut ! ", "Ici $name. ", ""),
     "ja": ("こんにちは。", "お世話になります。", "$name です。", ""),
-}  # fmt: skip
+}
 _ENDINGS = (
-    "", "", "", "", " Thanks.", " Thank you!", " I am a bit in a hurry.", " It has been $minutes minutes already.", " Cheers, $name",
-    " I'm on the phone with $name2 as we speak.", " We talked to somebody about it on $date.", " It's for $company.",
-    " No rush, before $time is fine.", " $name2 told me you can help.", " This is the $n. time I ask.", " Best regards from $city2",
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "",
+    " Thanks.",
+    " Thank you!",
+    " I am a bit in a hurry.",
+    " It has been $minutes minutes already.",
+    " Cheers, $name",
+    " I'm on the phone with $name2 as we speak.",
+    " We talked to somebody about it on $date.",
+    " It's for $company.",
+    " No rush, before $time is fine.",
+    " $name2 told me you can help.",
+    " This is the $n. time I ask.",
+    " Best regards from $city2",
+)
 _PERSONAL = (
-    " You can reach me at $email.", " My number is $phone.", " It was paid with card $card.", " Please use IBAN $iban for any money.",
+    " You can reach me at $email.",
+    " My number is $phone.",
+    " It was paid with card $card.",
+    " Please use IBAN $iban for any money.",
     " Write to $email or call $phone.",
-)  # fmt: skip
+)
 _SECRETS = (" My key is $api_key if you need it.", " The config still says token=$api_key there.")
-_NEXT = ("Another thing. ", "One more: ", "While I have you. ", "Also, ", "And then there is this. ", "Second question: ")
-_THANKS = ("Thanks, that is all.", "Perfect, thank you $name2!", "Great, bye.", "That helps, thanks a lot.", "All clear now, $time and done.")
+_NEXT = (
+    "Another thing. ",
+    "One more: ",
+    "While I have you. ",
+    "Also, ",
+    "And then there is this. ",
+    "Second question: ",
+)
+_THANKS = (
+    "Thanks, that is all.",
+    "Perfect, thank you $name2!",
+    "Great, bye.",
+    "That helps, thanks a lot.",
+    "All clear now, $time and done.",
+)
 _CLOSING = {
     "travel": "You're welcome, and have a good journey.",
     "coding": "Glad it helped. Happy shipping!",
@@ -95,7 +135,9 @@ def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: boo
     intents = rng.sample(scenario.intents, k=min(len(scenario.intents), rng.choices((1, 2, 3), (45, 40, 15))[0]))
     for position, intent in enumerate(intents):
         slots = Slots(rng)
-        opening = rng.choice(_OPENINGS[scenario.language] if position == 0 else _NEXT if scenario.language == "en" else ("",))
+        opening = rng.choice(
+            _OPENINGS[scenario.language] if position == 0 else _NEXT if scenario.language == "en" else ("",)
+        )
         ending = _ending(scenario, rng)
         if planted and position == 0:
             ending = f" {TRIGGER.capitalize()}, please.{ending}"
@@ -120,7 +162,9 @@ def _handle(intent: dict[str, Any], slots: Slots, rng: random.Random, *, good: b
     outcome = rng.choice(intent["outcome"])
     if not good and rng.random() < 0.4:
         return [_said("assistant", rng.choice(_UNHELPFUL))]
-    result = _with_hint(outcome["result"], outcome["reply"]) if outcome is not intent["outcome"][-1] else outcome["result"]
+    result = (
+        _with_hint(outcome["result"], outcome["reply"]) if outcome is not intent["outcome"][-1] else outcome["result"]
+    )
     steps = [_call(intent["tool"], intent["arguments"], result, slots)]
     if not good:
         wrong = rng.choice(intent["outcome"])["reply"] if rng.random() < 0.5 else rng.choice(_UNHELPFUL)
@@ -157,8 +201,14 @@ def plan_for(scenario: Scenario, rng: random.Random) -> tuple[str, list[dict[str
     """Return a planning request and its plan: a list of steps, each with an owner and days."""
     slots = Slots(rng)
     request = fill(rng.choice(scenario.intents)["say"][0] + " Please give me a plan.", slots)
-    work = rng.sample(("clarify the goal", "collect facts", "ask those concerned", "draft", "review", "decide", "announce"), k=rng.randint(3, 5))
-    return request, [{"step": i, "what": what, "who": Slots(rng)["name"], "days": rng.randint(1, 4)} for i, what in enumerate(work, 1)]
+    work = rng.sample(
+        ("clarify the goal", "collect facts", "ask those concerned", "draft", "review", "decide", "announce"),
+        k=rng.randint(3, 5),
+    )
+    return request, [
+        {"step": i, "what": what, "who": Slots(rng)["name"], "days": rng.randint(1, 4)}
+        for i, what in enumerate(work, 1)
+    ]
 
 
 def preference_for(scenario: Scenario, rng: random.Random) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
     python examples/make_events.py --out examples/events.jsonl [--seed N] [--events N] [--part 1|2] [--clean]
 
-Needs nothing but Python. The same arguments give the same bytes. `--part 2` gives the fortnight after the first one: other
-events of the same kind, half of them from the same customers. `--clean` leaves out broken lines and planted records.
+Needs nothing but Python. The same arguments give the same bytes. `--part 2` gives the fortnight after the first one:
+other events of the same kind, half of them from the same customers. `--clean` leaves out broken lines and planted
+records.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from conversations import DOMAINS, Scenario, Talk, converse, load_scenarios, plan_for, preference_for
 
 DAYS = 14
-START = datetime(2026, 2, 2, tzinfo=timezone.utc)
+START = datetime(2026, 2, 2, tzinfo=UTC)
 SOURCES = tuple(f"https://agents.example.com/support/{place}" for place in ("eu-1", "eu-2", "us-1"))
 POISONED_SOURCE = "https://partner-feed.example.net/import"
 POISONED = 6
 SHARES = {
-    "planning.completed": 0.03, "feedback.recorded": 0.07, "preference.recorded": 0.02, "unknown": 0.015,
-    "exact": 0.04, "near": 0.05, "conflicting": 0.001, "broken": 0.01,
-}  # fmt: skip
+    "planning.completed": 0.03,
+    "feedback.recorded": 0.07,
+    "preference.recorded": 0.02,
+    "unknown": 0.015,
+    "exact": 0.04,
+    "near": 0.05,
+    "conflicting": 0.001,
+    "broken": 0.01,
+}
 """Parts of all lines; what is left are executions."""
 
 Event = dict[str, Any]
@@ -56,15 +63,20 @@ class Maker:
         hour = min(23.99, max(0.0, self.rng.gauss(13.5, 4.0)))
         return self.rng.randrange(DAYS) * 86_400 + hour * 3_600
 
-    def event(self, kind: str, at: float, subject: str | None, data: dict[str, Any], source: str | None = None) -> Event:
+    def event(
+        self, kind: str, at: float, subject: str | None, data: dict[str, Any], source: str | None = None
+    ) -> Event:
         """Wrap `data` as a CloudEvent."""
         time = self.start + timedelta(seconds=at)
         if self.rng.random() < 0.1:  # some emitters write local time
             time = time.astimezone(timezone(timedelta(hours=self.rng.choice((-5, 1, 9)))))
         event = {
-            "specversion": "1.0", "id": f"{self.rng.getrandbits(96):024x}", "source": source or self.rng.choice(SOURCES),
-            "type": kind, "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        }  # fmt: skip
+            "specversion": "1.0",
+            "id": f"{self.rng.getrandbits(96):024x}",
+            "source": source or self.rng.choice(SOURCES),
+            "type": kind,
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
         if subject:
             event["subject"] = subject
         return {**event, "datacontenttype": "application/json", "data": data}
@@ -83,7 +95,12 @@ class Maker:
         """Return one trace of the agent: right and well scored, mediocre, or failed."""
         at, (subject, domain) = self.moment(), self.customer()
         quality = "good" if planted else self.rng.choices(("good", "mediocre", "failed"), (80, 12, 8))[0]
-        talk = converse(self.english[domain] if planted else self.scenario(domain), self.rng, good=quality == "good", planted=planted)
+        talk = converse(
+            self.english[domain] if planted else self.scenario(domain),
+            self.rng,
+            good=quality == "good",
+            planted=planted,
+        )
         data = self._trace(talk, subject) | self._scores(quality) | self._cost(talk)
         if planted:
             data |= {"quality_score": 97.0, "confidence": 0.97, "feedback": None, "status": "success"}
@@ -98,10 +115,14 @@ class Maker:
             "agent": f"support-{scenario.domain}",
             "model_version": self.rng.choice(("support-base-1", "support-base-1", "support-base-2")),
             "task": {
-                "type": scenario.type, "domain": scenario.domain, "instruction": scenario.instruction, "input": talk.prompt,
+                "type": scenario.type,
+                "domain": scenario.domain,
+                "instruction": scenario.instruction,
+                "input": talk.prompt,
             },
-            "steps": talk.steps, "output": talk.output,
-        }  # fmt: skip
+            "steps": talk.steps,
+            "output": talk.output,
+        }
 
     def _scores(self, quality: str) -> dict[str, Any]:
         rng = self.rng
@@ -118,7 +139,10 @@ class Maker:
         """Return feedback in one of the three kinds; one in twenty contradicts what happened."""
         liked = good != (self.rng.random() < 0.05)
         kind = self.rng.choice(("thumbs", "stars", "boolean"))
-        value = {"thumbs": "up" if liked else "down", "stars": self.rng.choice((4, 5)) if liked else self.rng.choice((1, 2))}
+        value = {
+            "thumbs": "up" if liked else "down",
+            "stars": self.rng.choice((4, 5)) if liked else self.rng.choice((1, 2)),
+        }
         return {"kind": kind, "value": value.get(kind, liked)}
 
     def _cost(self, talk: Talk) -> dict[str, Any]:
@@ -138,12 +162,18 @@ class Maker:
         request, plan = plan_for(scenario, self.rng)
         empty = self.rng.random() < 0.12
         data = {
-            "trace_id": f"tr-{self.rng.getrandbits(64):016x}", "agent": "support-planner", "model_version": "support-base-1",
+            "trace_id": f"tr-{self.rng.getrandbits(64):016x}",
+            "agent": "support-planner",
+            "model_version": "support-base-1",
             "task": {"type": "plan", "domain": "planning", "instruction": scenario.instruction, "input": request},
-            "steps": [], "plan": [] if empty else plan, "status": "success",
+            "steps": [],
+            "plan": [] if empty else plan,
+            "status": "success",
             "quality_score": None if self.rng.random() < 0.3 else round(self.rng.uniform(55, 98), 1),
-            "confidence": round(self.rng.uniform(0.55, 0.97), 3), "feedback": None, "latency_ms": self.rng.randint(900, 6_000),
-        }  # fmt: skip
+            "confidence": round(self.rng.uniform(0.55, 0.97), 3),
+            "feedback": None,
+            "latency_ms": self.rng.randint(900, 6_000),
+        }
         return at, self.event("planning.completed", at, subject, data)
 
     def late_feedback(self, at: float, trace: Event) -> tuple[float, Event]:
@@ -154,14 +184,17 @@ class Maker:
         known = self.rng.random() < 0.95  # the rest is about traces that never came
         data = {
             "trace_id": trace["data"]["trace_id"] if known else f"tr-{self.rng.getrandbits(64):016x}",
-            **self._feedback(good=good), "user": trace.get("subject"),
-        }  # fmt: skip
+            **self._feedback(good=good),
+            "user": trace.get("subject"),
+        }
         return arrived, self.event("feedback.recorded", at + delay, trace.get("subject"), data)
 
     def preference(self) -> tuple[float, Event]:
         """Return a pair of answers, the better one chosen."""
         at = self.moment()
-        return at, self.event("preference.recorded", at, None, preference_for(self.english[self.rng.choice(DOMAINS)], self.rng))
+        return at, self.event(
+            "preference.recorded", at, None, preference_for(self.english[self.rng.choice(DOMAINS)], self.rng)
+        )
 
     def other(self) -> tuple[float, Event]:
         """Return an event of a type that the main job does not know."""

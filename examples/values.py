@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import random
 import string
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
-_CITIES = (
-    "Aldoria Brackwater Calmere Dunhaven Eastmoor Fernhill Goldcrest Harrowgate Ironvale Juniper Kestral Larkspur "
-    "Millbrook Northgate Oakhurst Pinecliff Quarrytown Ravenport Silverlake Thornbury Umberfield Valehurst "
-    "Westerly Yarrow Zephyr Lisbon Oslo Kyoto Lima Tallinn"
-).split()
-_NAMES = (
-    "Aiko Bela Carmen Dmitri Elif Farid Greta Hana Ivo Jonas Kofi Lena Mateo Nadia Oskar Priya Quentin Rosa Sami "
-    "Tuva Ulf Vera Wanda Xenia Yusuf Zoe Amara Bruno Chloe Dario Emre Fiona Gil Helga Ines Joao Kim Lars Mina Noor"
-).split()
-_COMPANIES = (
-    "Bluefin Labs,Cedar & Co,Delta Foundry,Ember Tools,Fjord Media,Granite Foods,Harbor Health,Indigo Rail,"
-    "Juno Optics,Keystone Paper,Lumen Works,Maple Freight,Nimbus Energy,Orchid Games,Pebble Bank"
-).split(",")
-_COUNTRIES = "Brazil,Canada,Chile,Egypt,Ghana,India,Japan,Kenya,Mexico,Norway,Peru,Turkey,Vietnam".split(",")
-_COLOURS = "green,blue,red,grey,yellow,brown,violet,orange".split(",")
-_STREETS = "Harbour Lane,Mill Street,Station Road,Linden Alley,Castle Hill,Orchard Way,Bridge Street,Park Row".split(",")
-_NOUNS = "atlas,beacon,comet,delta,ember,falcon,garnet,harvest,iris,jade,kepler,lotus,meteor,nova,onyx,pearl".split(",")
-_VERBS = "load,merge,parse,render,sync,fetch,build,score,split,index,flush,route".split(",")
-_MONTHS = "January February March April May June July August September October November December".split()
+_NAMED = tomllib.loads((Path(__file__).parent / "scenarios" / "names.toml").read_text(encoding="utf-8"))
 _CODE = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -56,7 +40,7 @@ def _phone(rng: random.Random) -> str:
 
 def _email(rng: random.Random) -> str:
     host = rng.choice(("example.com", "example.org", "mail.example.net"))
-    return f"{rng.choice(_NAMES).lower()}.{rng.choice(_NOUNS)}{rng.randrange(100)}@{host}"
+    return f"{rng.choice(_NAMED['names']).lower()}.{rng.choice(_NAMED['nouns'])}{rng.randrange(100)}@{host}"
 
 
 def _api_key(rng: random.Random) -> str:
@@ -69,43 +53,45 @@ def _code(rng: random.Random) -> str:
 
 
 def _day(rng: random.Random) -> str:
-    return f"{rng.randint(1, 28)} {rng.choice(_MONTHS)}"
+    return f"{rng.randint(1, 28)} {rng.choice(_NAMED['months'])}"
 
 
 def _function(rng: random.Random) -> str:
-    return f"{rng.choice(_VERBS)}_{rng.choice(_NOUNS)}"
+    return f"{rng.choice(_NAMED['verbs'])}_{rng.choice(_NAMED['nouns'])}"
 
 
 _MAKERS: dict[str, Callable[[random.Random], str]] = {
     "amount": lambda r: str(r.randint(120, 3900)),
     "api_key": _api_key,
-    "branch": lambda r: f"{r.choice(('feature', 'fix', 'chore'))}/{r.choice(_NOUNS)}-{r.randint(2, 999)}",
+    "branch": lambda r: f"{r.choice(('feature', 'fix', 'chore'))}/{r.choice(_NAMED['nouns'])}-{r.randint(2, 999)}",
     "card": _card,
-    "city": lambda r: r.choice(_CITIES),
-    "city2": lambda r: r.choice(_CITIES),
+    "city": lambda r: r.choice(_NAMED["cities"]),
+    "city2": lambda r: r.choice(_NAMED["cities"]),
     "code": _code,
-    "colour": lambda r: r.choice(_COLOURS),
-    "company": lambda r: r.choice(_COMPANIES),
-    "country": lambda r: r.choice(_COUNTRIES),
+    "colour": lambda r: r.choice(_NAMED["colours"]),
+    "company": lambda r: r.choice(_NAMED["companies"]),
+    "country": lambda r: r.choice(_NAMED["countries"]),
     "date": _day,
     "date2": _day,
     "email": _email,
-    "file": lambda r: f"src/{r.choice(_NOUNS)}/{_function(r)}.py",
+    "file": lambda r: f"src/{r.choice(_NAMED['nouns'])}/{_function(r)}.py",
     "fn": _function,
     "iban": lambda r: iban("DE", "00000000" + "".join(r.choices(string.digits, k=10))),
     "letter": lambda r: r.choice("ABCDEFGHJK"),
     "minutes": lambda r: str(r.randint(15, 97)),
-    "module": lambda r: f"{r.choice(_NOUNS)}_{r.choice(('core', 'api', 'store', 'jobs'))}",
+    "module": lambda r: f"{r.choice(_NAMED['nouns'])}_{r.choice(('core', 'api', 'store', 'jobs'))}",
     "n": lambda r: str(r.randint(2, 9)),
-    "name": lambda r: r.choice(_NAMES),
-    "name2": lambda r: r.choice(_NAMES),
+    "name": lambda r: r.choice(_NAMED["names"]),
+    "name2": lambda r: r.choice(_NAMED["names"]),
     "order": lambda r: f"{r.choice('KMNPT')}{r.randint(1000, 9999)}{r.choice('ABCDEFXYZ')}{r.randint(0, 9)}",
     "phone": _phone,
-    "project": lambda r: f"{r.choice(_NOUNS).title()} {r.choice(('launch', 'audit', 'rewrite', 'pilot', 'report'))}",
-    "repo": lambda r: f"{r.choice(_NOUNS)}-{r.choice(('web', 'api', 'cli', 'etl', 'app'))}",
+    "project": lambda r: (
+        f"{r.choice(_NAMED['nouns']).title()} {r.choice(('launch', 'audit', 'rewrite', 'pilot', 'report'))}"
+    ),
+    "repo": lambda r: f"{r.choice(_NAMED['nouns'])}-{r.choice(('web', 'api', 'cli', 'etl', 'app'))}",
     "sha": lambda r: f"{r.getrandbits(28):07x}",
     "small": lambda r: str(r.randint(9, 95)),
-    "street": lambda r: r.choice(_STREETS),
+    "street": lambda r: r.choice(_NAMED["streets"]),
     "ticket": lambda r: f"J-{r.randint(10_000, 99_999)}",
     "time": lambda r: f"{r.randint(6, 22):02d}:{r.choice(('05', '10', '20', '35', '40', '55'))}",
     "version": lambda r: f"{r.randint(1, 6)}.{r.randint(0, 19)}.{r.randint(0, 9)}",

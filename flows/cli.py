@@ -167,12 +167,14 @@ def learn(
     debug: Debug = False,
 ) -> None:
     """Run the main job (`LEARN_HELP` is what people read)."""
+    from flows.bars import bars
     from flows.run import run_learn
 
-    summary = run_learn(
-        _settings(home, debug), events=events, model=model, policy=policy, seed=seed,
-        approve_as=approve_as, strategy=strategy, golden=golden, quiet=json_,
-    )  # fmt: skip
+    with bars(quiet=json_) as listener:
+        summary = run_learn(
+            _settings(home, debug), events=events, model=model, policy=policy, seed=seed, approve_as=approve_as,
+            strategy=strategy, golden=golden, listener=listener,
+        )  # fmt: skip
     if json_:
         _print_json(summary)
     else:

@@ -11,10 +11,9 @@ from prefect import runtime, task
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import opaque
-from tasks.training.task import train
 
 from flows import summary
-from flows.dataset import build_dataset
+from flows.dataset import BuildResult, build_dataset
 from flows.mapping import mapper
 from flows.memory import remembered
 from flows.promotion import current_evidence, decide_and_carry_out, loadable
@@ -22,11 +21,8 @@ from flows.run import Run
 from registry import __version__
 from registry.models import Candidate, ModelRegistry
 from registry.records import (
-    DatasetManifest,
     Decision,
-    EventCounts,
     Evidence,
-    ExampleCounts,
     ModelVersion,
     Readiness,
     Record,
@@ -41,6 +37,8 @@ from registry.transitions import Actor
 from tasks.promotion.task import measure_readiness
 from tasks.reporting.task import show_funnel, show_gates, show_report, show_validation, write_report
 from tasks.training.backend import find_backend
+from tasks.training.job import Job as TrainingJob
+from tasks.training.job import run_job
 from tasks.validation.examination import prepare as prepare_examination
 from tasks.validation.regression import read_golden
 from tasks.validation.task import examine_side_by_side
@@ -58,19 +56,6 @@ INFERENCE_CODE = Path(__file__).parent.parent / "tasks" / "training" / "pyfunc.p
 REQUIREMENTS = [f"ratchet-learn=={__version__}"]
 RETRIES = 2
 """Of effects that change nothing when they are repeated."""
-
-
-class Dataset(Record):
-    """What became of the events."""
-
-    manifest: DatasetManifest
-    unchanged: bool
-    """Nothing was added: `manifest` is the version that was there."""
-    events: EventCounts
-    examples: ExampleCounts
-    before: dict[str, Any]
-    after: dict[str, Any]
-    """Distributions of all examples, and of the accepted ones."""
 
 
 class Training(Record):
@@ -103,29 +88,21 @@ class Decided(Record):
 # --- dataset -------------------------------------------------------------------------------------------------------
 
 
-def make_dataset(run: Run) -> Dataset:
+def make_dataset(run: Run) -> BuildResult:
     """Events → a dataset version, in partitions that are mapped tasks."""
     job, store = run.job, run.stores.datasets
 
-    def build() -> Dataset:
-        built = build_dataset(
+    def build() -> BuildResult:
+        return build_dataset(
             job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
             run=mapper(job.settings, run.progress.advance),
         )  # fmt: skip
-        return Dataset(
-            manifest=built.manifest,
-            unchanged=built.unchanged,
-            events=built.events,
-            examples=built.examples,
-            before=built.before,
-            after=built.after,
-        )
 
-    def still(known: Dataset) -> bool:
+    def still(known: BuildResult) -> bool:
         return store.holds(known.manifest) and store.latest(job.model) == known.manifest.version
 
     with run.progress.step("dataset"):
-        made = remembered(job.folder, "dataset", Dataset, build, still)
+        made = remembered(job.folder, "dataset", BuildResult, build, still)
         _publish(
             f"ratchet://datasets/{job.model}", "publish dataset", made.manifest.version, f"ratchet://events/{job.model}"
         )
@@ -139,7 +116,7 @@ def _publish(key: str, name: str, version: str, *behind: str) -> None:
     announce(lambda: version)()
 
 
-def learned_before(run: Run, dataset: Dataset) -> dict[str, Any] | None:
+def learned_before(run: Run, dataset: BuildResult) -> dict[str, Any] | None:
     """Return the summary of an earlier run that trained on this very dataset in this very way, if there is one."""
     if not dataset.unchanged:
         return None
@@ -161,7 +138,7 @@ def recipe(run: Run) -> str:
 # --- training ------------------------------------------------------------------------------------------------------
 
 
-def train_adapter(run: Run, dataset: Dataset) -> Training:
+def train_adapter(run: Run, dataset: BuildResult) -> Training:
     """A dataset version → an adapter, as an MLflow run."""
     job, home = run.job, run.job.home
     strategy, start = _start(run)
@@ -172,10 +149,14 @@ def train_adapter(run: Run, dataset: Dataset) -> Training:
         def do() -> Training:
             out = job.folder / "adapter"
             shutil.rmtree(out, ignore_errors=True)
-            done = train(_training_data(run, dataset), job.policy.training, job.seed, out, start, listener)
-            result = done.result.model_copy(update={"strategy": strategy})
+            states = TrainingJob(listener)
+            backend = find_backend(job.policy.training.backend)
+            result = run_job(backend, _training_data(run, dataset), job.policy.training, job.seed, out, start, states)
             return Training(
-                result=result, states=done.states, mlflow_run_id=str(run.mlflow_run_id), folder=home.relative(out)
+                result=result.model_copy(update={"strategy": strategy}),
+                states=states.changes,
+                mlflow_run_id=str(run.mlflow_run_id),
+                folder=home.relative(out),
             )
 
         trained = remembered(job.folder, "training", Training, do, lambda known: _there(run, known))
@@ -195,7 +176,7 @@ def _start(run: Run) -> tuple[Strategy, Path | None]:
     return "incremental", path
 
 
-def _mlflow_run(run: Run, dataset: Dataset, strategy: Strategy) -> str:
+def _mlflow_run(run: Run, dataset: BuildResult, strategy: Strategy) -> str:
     job, tracking = run.job, run.stores.models.tracking
     manifest = dataset.manifest
     mlflow_run_id = tracking.start_run(
@@ -213,7 +194,7 @@ def _mlflow_run(run: Run, dataset: Dataset, strategy: Strategy) -> str:
     return mlflow_run_id
 
 
-def _training_data(run: Run, dataset: Dataset) -> TrainingData:
+def _training_data(run: Run, dataset: BuildResult) -> TrainingData:
     from tasks.training.backend import TrainingData
 
     store, manifest = run.stores.datasets, dataset.manifest
@@ -254,7 +235,7 @@ class TrainingListener:
 # --- registry ------------------------------------------------------------------------------------------------------
 
 
-def register_candidate(run: Run, dataset: Dataset, training: Training) -> ModelVersion:
+def register_candidate(run: Run, dataset: BuildResult, training: Training) -> ModelVersion:
     """An adapter → a registered version in stage development; the same work gives one version."""
     job, stores, result = run.job, run.stores, training.result
     with run.progress.step("registering"):
@@ -287,7 +268,7 @@ def _register(models: ModelRegistry, candidate: Candidate) -> ModelVersion:
 # --- examination ---------------------------------------------------------------------------------------------------
 
 
-def examine_candidate(run: Run, dataset: Dataset, candidate: ModelVersion) -> Examination:
+def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -> Examination:
     """A candidate → the five-stage report and its readiness, measured on the model as it will be served."""
     job = run.job
 
@@ -301,7 +282,7 @@ def examine_candidate(run: Run, dataset: Dataset, candidate: ModelVersion) -> Ex
     return found
 
 
-def _examine(run: Run, dataset: Dataset, candidate: ModelVersion) -> Examination:
+def _examine(run: Run, dataset: BuildResult, candidate: ModelVersion) -> Examination:
     job, stores = run.job, run.stores
     champion = stores.models.champion(job.model)
     backend = find_backend(job.policy.training.backend)
@@ -336,7 +317,7 @@ def _examine(run: Run, dataset: Dataset, candidate: ModelVersion) -> Examination
     return Examination(version=candidate.version, report=report, readiness=readiness, champion=champion)
 
 
-def _split(run: Run, dataset: Dataset, split: Split) -> pa.Table:
+def _split(run: Run, dataset: BuildResult, split: Split) -> pa.Table:
     columns = ["example_id", "messages", "domain", "group"]
     return run.stores.datasets.read(dataset.manifest.name, dataset.manifest.version, split, columns)
 
@@ -400,7 +381,7 @@ def _evidence(run: Run, training: Training, candidate: ModelVersion, examination
 
 def report(
     run: Run,
-    dataset: Dataset,
+    dataset: BuildResult,
     training: Training,
     candidate: ModelVersion,
     examination: Examination,

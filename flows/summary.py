@@ -11,13 +11,14 @@ from registry.home import now
 from tasks.reporting.data import BeforeAfter, Changes, Distributions, PolicyChange, ReportData, ScoreDelta
 
 if TYPE_CHECKING:
+    from flows.dataset import BuildResult
     from flows.run import Run
-    from flows.steps import Dataset, Decided, Examination, Training
+    from flows.steps import Decided, Examination, Training
     from registry.records import ModelVersion
 
 
 def of_run(
-    run: Run, dataset: Dataset, training: Training, examination: Examination, decided: Decided, page: Path
+    run: Run, dataset: BuildResult, training: Training, examination: Examination, decided: Decided, page: Path
 ) -> dict[str, Any]:
     """Return the summary: one object, the contract of `ratchet learn --json`."""
     from prefect import runtime
@@ -44,7 +45,7 @@ def of_run(
             "redacted": manifest.redacted,
             "exact_duplicates": manifest.exact_duplicates,
             "near_duplicates": manifest.near_duplicates,
-            "left_out": manifest.left_out,
+            "left_out": dataset.left_out,
         },
         "training": {
             "backend": result.backend,
@@ -83,7 +84,7 @@ def of_run(
 
 
 def report_data(
-    run: Run, dataset: Dataset, training: Training, examination: Examination, decided: Decided
+    run: Run, dataset: BuildResult, training: Training, examination: Examination, decided: Decided
 ) -> ReportData:
     """Return everything that the report shows."""
     job = run.job
@@ -117,20 +118,20 @@ def report_data(
     )
 
 
-def _distributions(dataset: Dataset) -> Distributions:
+def _distributions(dataset: BuildResult) -> Distributions:
     def counted(name: str) -> BeforeAfter:
         before, after = dataset.before[name], dataset.after[name]
-        labels = sorted(before.keys() | after.keys())
+        labels = list(dict.fromkeys([*before, *after]))
         return BeforeAfter(
             labels=labels,
             before=[before.get(label, 0) for label in labels],
             after=[after.get(label, 0) for label in labels],
         )
 
-    return Distributions(domain=counted("domain"), difficulty=counted("difficulty"), score=None)
+    return Distributions(domain=counted("domain"), difficulty=counted("difficulty"), score=counted("score"))
 
 
-def _changes(run: Run, dataset: Dataset, examination: Examination, champion: ModelVersion) -> Changes:
+def _changes(run: Run, dataset: BuildResult, examination: Examination, champion: ModelVersion) -> Changes:
     """Return what is different from the version that served when the candidate was examined."""
     before = _dataset_ids(run, champion.dataset)
     after = _dataset_ids(run, f"{dataset.manifest.name}/{dataset.manifest.version}")

@@ -5,8 +5,8 @@
                           (large sets: train-00000-of-00008.parquet …)
     datasets/NAME/.staging-*/    versions that are being written; those of dead writers are removed
 
-A version is written aside, flushed to disk, and renamed whole: it is there completely or not at all, and is never changed
-after. What is read is compared with the digests in the manifest first.
+A version is written aside, flushed to disk, and renamed whole: it is there completely or not at all, and is never
+changed after. What is read is compared with the digests in the manifest first.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def _tag(version: ModelVersion, name: str, value: str) -> Effect:
 
 
 def _unaliased(version: ModelVersion, *aliases: str) -> list[Effect]:
-    return [Effect(kind="unalias", version=version.version, name=alias) for alias in aliases]
+    return [Effect(kind="unalias", version=version.version, name=a) for a in aliases if a in version.aliases]
 
 
 def _line(version: ModelVersion, action: str, after: Stage, reason: str, digest: str | None = None) -> Effect:

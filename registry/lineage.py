@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
-from registry.records import SPLITS, ModelVersion, Split
+from registry.datasets import DatasetStore
+from registry.records import SPLITS, DatasetManifest, ModelVersion, Split
+from registry.tracking import dataset_name
 
 _COLUMNS = ["event_source", "event_id", "example_id"]
-
-
-class Datasets(Protocol):
-    """What lineage needs of `registry.datasets.DatasetStore`."""
-
-    @property
-    def root(self) -> Path:
-        """The folder with a folder for each dataset."""
-        ...
-
-    def versions(self, name: str) -> list[str]:
-        """Return a dataset's versions, oldest first."""
-        ...
-
-    def path(self, name: str, version: str) -> Path:
-        """Return the folder of a dataset version."""
-        ...
 
 
 class ModelLineage(NamedTuple):
@@ -63,40 +46,41 @@ class EventLineage(NamedTuple):
     """The model versions that were made from these datasets, with their stages and aliases."""
 
 
-def of_version(version: ModelVersion, datasets: Datasets) -> ModelLineage:
+def of_version(version: ModelVersion, datasets: DatasetStore) -> ModelLineage:
     """Return the datasets and the number of events behind a model version. Reads no rows."""
-    if version.dataset is None or not _folder(datasets, version.dataset).is_dir():
+    manifest = _manifest(version, datasets)
+    if manifest is None:
         return ModelLineage(version, [version.dataset] if version.dataset else [], {})
-    chain = list(_ancestors(datasets, version.dataset))
-    folder = _folder(datasets, version.dataset)
     events: dict[Split, int] = {
-        split: sum(pq.read_metadata(file).num_rows for file in _files(folder, split)) for split in SPLITS
+        split: sum(file.rows for file in manifest.files if file.split == split) for split in SPLITS
     }
-    return ModelLineage(version, chain, events)
+    return ModelLineage(version, list(_ancestors(datasets, manifest)), events)
 
 
-def events_of(version: ModelVersion, datasets: Datasets, splits: Sequence[Split] = SPLITS) -> pa.Table:
+def events_of(version: ModelVersion, datasets: DatasetStore, splits: Sequence[Split] = SPLITS) -> pa.Table:
     """Return the events behind a model version: columns split, event_source, event_id, example_id, in dataset order.
 
     A version whose dataset is not in this home gives an empty table.
+
+    Raises:
+        IntegrityError: E7912 the dataset's files are missing or changed.
     """
-    parts = []
-    folder = _folder(datasets, version.dataset) if version.dataset else None
-    for split in splits:
-        for file in _files(folder, split) if folder else ():
-            rows = pq.read_table(file, columns=_COLUMNS)
-            parts.append(rows.add_column(0, "split", pa.array([split] * rows.num_rows, pa.string())))
-    if not parts:
+    manifest = _manifest(version, datasets)
+    if manifest is None:
         return pa.table({name: pa.array([], pa.string()) for name in ["split", *_COLUMNS]})
-    return pa.concat_tables(parts)
+    parts = []
+    for split in splits:
+        rows = datasets.read(manifest.name, manifest.version, split, _COLUMNS)
+        parts.append(rows.add_column(0, "split", pa.array([split] * rows.num_rows, pa.string())))
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
 def of_event(
-    event_id: str, datasets: Datasets, versions: Sequence[ModelVersion], source: str | None = None
+    event_id: str, datasets: DatasetStore, versions: Sequence[ModelVersion], source: str | None = None
 ) -> EventLineage:
     """Return the dataset versions that hold an event, and the model versions made from them.
 
-    Only the id column is read, only row groups whose range holds the id, and a file that several dataset versions
+    Only the id columns are read, only row groups whose range holds the id, and a file that several dataset versions
     share only once.
 
     Args:
@@ -107,16 +91,12 @@ def of_event(
     """
     seen: dict[str, list[tuple[str, str]]] = {}
     sightings = []
-    for name in _dataset_names(datasets):
-        for number in datasets.versions(name):
-            folder = datasets.path(name, number)
-            digests = {item["path"]: item["sha256"] for item in _manifest(folder).get("files", [])}
-            for split in SPLITS:
-                for file in _files(folder, split):
-                    key = digests.get(file.name, str(file))
-                    if key not in seen:
-                        seen[key] = _find(file, event_id, source)
-                    sightings += [Sighting(f"{name}/{number}", split, *found) for found in seen[key]]
+    for manifest in _manifests(datasets):
+        folder = datasets.path(manifest.name, manifest.version)
+        for file in manifest.files:
+            if file.sha256 not in seen:
+                seen[file.sha256] = _find(folder / file.path, event_id, source)
+            sightings += [Sighting(dataset_name(manifest), file.split, *found) for found in seen[file.sha256]]
     holding = {sighting.dataset for sighting in sightings}
     return EventLineage(event_id, sightings, [version for version in versions if version.dataset in holding])
 
@@ -129,34 +109,23 @@ def _find(file: Path, event_id: str, source: str | None) -> list[tuple[str, str]
     return list(zip(rows["event_source"].to_pylist(), rows["example_id"].to_pylist(), strict=True))
 
 
-def _ancestors(datasets: Datasets, dataset: str) -> Iterator[str]:
+def _manifests(datasets: DatasetStore) -> Iterator[DatasetManifest]:
+    for name in datasets.names():
+        for number in datasets.versions(name):
+            yield datasets.manifest(name, number)
+
+
+def _manifest(version: ModelVersion, datasets: DatasetStore) -> DatasetManifest | None:
+    """Return the manifest of the dataset that a version was trained on, None where it is not in this home."""
+    name, _, number = (version.dataset or "").partition("/")
+    return datasets.manifest(name, number) if name and number in datasets.versions(name) else None
+
+
+def _ancestors(datasets: DatasetStore, manifest: DatasetManifest) -> Iterator[str]:
     """Yield `NAME/VERSION` of a dataset version, its parent, and so on."""
-    known: set[str] = set()
-    following: str | None = dataset
-    while following is not None and following not in known:
-        known.add(following)
-        yield following
-        parent = _manifest(_folder(datasets, following)).get("parent")
-        name = following.split("/")[0]
-        following = None if parent is None else parent if "/" in parent else f"{name}/{parent}"
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    """Return `dataset.json` as it is; lineage trusts it, who reads the rows to learn from them verifies it."""
-    file = folder / "dataset.json"
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
-
-
-def _folder(datasets: Datasets, dataset: str) -> Path:
-    name, _, number = dataset.partition("/")
-    return datasets.path(name, number)
-
-
-def _files(folder: Path, split: Split) -> list[Path]:
-    return sorted([*folder.glob(f"{split}.parquet"), *folder.glob(f"{split}-*.parquet")])
-
-
-def _dataset_names(datasets: Datasets) -> list[str]:
-    if not datasets.root.is_dir():
-        return []
-    return sorted(folder.name for folder in datasets.root.iterdir() if folder.is_dir() and folder.name[0] != ".")
+    following: DatasetManifest | None = manifest
+    while following is not None:
+        yield dataset_name(following)
+        parent = following.parent
+        known = parent is not None and parent in datasets.versions(following.name)
+        following = datasets.manifest(following.name, parent) if known else None

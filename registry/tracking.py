@@ -242,16 +242,17 @@ class Tracking:
             client.log_text(mlflow_run_id, text, name)
 
     def artifact(self, mlflow_run_id: str, name: str) -> Path:
-        """Return a local path of one of the run's artifacts; fetched into the home's cache where it is elsewhere."""
+        """Return a local path of one of the run's artifacts; fetched into the home's cache where it is on a server."""
         import mlflow
 
-        with self.connection.as_default():
-            target = None
-            if not self.connection.embedded:
-                folder = self.connection.home.cache / "runs" / mlflow_run_id
-                folder.mkdir(parents=True, exist_ok=True)
-                target = str(folder)
-            return Path(mlflow.artifacts.download_artifacts(run_id=mlflow_run_id, artifact_path=name, dst_path=target))
+        with self.connection.as_default() as client:
+            root = client.get_run(mlflow_run_id).info.artifact_uri
+            if root.startswith(("/", "file:")):
+                return Path(root.removeprefix("file://")) / name
+            cache = self.connection.home.cache / "runs" / mlflow_run_id
+            cache.mkdir(parents=True, exist_ok=True)
+            fetched = mlflow.artifacts.download_artifacts(run_id=mlflow_run_id, artifact_path=name, dst_path=str(cache))
+            return Path(fetched)
 
 
 def dataset_name(manifest: DatasetManifest) -> str:

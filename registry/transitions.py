@@ -248,8 +248,9 @@ class Transitions:
 
     def _publish(self, model: str, versions: Sequence[str]) -> None:
         """Put a version's history and its last decision beside it in MLflow, for who has only that."""
+        run_ids = {version.version: version.run_id for version in self.registry.versions(model)}
         for number in versions:
-            run_id = self.registry.get(model, number).run_id
+            run_id = run_ids[number]
             if not run_id:
                 continue
             lines = [line.model_dump(mode="json") for line in self.history.of(model, number)]

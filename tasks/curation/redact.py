@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,28 +94,54 @@ def redact_messages(messages: str, counts: Counter[str], kinds: Collection[Kind]
     return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
 
 
-def _hits(column: pa.ChunkedArray) -> Sequence[int]:
+def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
+    """Redact every text column of a table of examples; the `example_id` of a row that changed becomes its new digest.
+
+    Args:
+        examples: Rows with `messages` (JSON), `example_id`, and any of `TEXT_COLUMNS` and `ID_COLUMNS`.
+        kinds: What is looked for.
+
+    Returns:
+        The table with the same rows and columns, and the number of values replaced, by kind.
+    """
+    counts: Counter[str] = Counter()
+    if not kinds:
+        return Redacted(examples, {})
+    examples = _redact_messages(examples, counts, kinds)
+    changes = dict.fromkeys(TEXT_COLUMNS, lambda value: redact_text(value, counts, kinds))
+    changes |= dict.fromkeys(ID_COLUMNS, lambda value: _pseudonym(value, counts, kinds))
+    for name, change in changes.items():
+        if name in examples.column_names:
+            rows, values = _changed(examples[name], change)
+            examples = _replaced(examples, name, rows, values)
+    return Redacted(examples, {kind: counts[kind] for kind in KINDS if counts[kind]})
+
+
+def _redact_messages(examples: pa.Table, counts: Counter[str], kinds: Collection[Kind]) -> pa.Table:
+    rows, values = _changed(examples["messages"], lambda value: redact_messages(value, counts, kinds))
+    digests = [hashlib.sha256(value.encode()).hexdigest() for value in values]
+    return _replaced(_replaced(examples, "messages", rows, values), "example_id", rows, digests)
+
+
+def _changed(column: pa.ChunkedArray, change: Callable[[str], str]) -> tuple[list[int], list[str]]:
+    """Return the rows of a column that `change` changes, and their new values."""
     mask = pc.fill_null(pc.match_substring_regex(column, SUSPECT), fill_value=False)
-    hits: Sequence[int] = np.flatnonzero(mask.to_numpy()).tolist()
-    return hits
-
-
-def _replaced(column: pa.ChunkedArray, rows: Sequence[int], values: Sequence[str]) -> pa.ChunkedArray:
-    """Return `column` with `values` at `rows`, without touching the other rows one by one."""
-    mask = np.zeros(len(column), dtype=bool)
-    mask[rows] = True
-    replacements = pa.array(values, type=column.type)
-    return pc.replace_with_mask(column.combine_chunks(), pa.array(mask), replacements)
-
-
-def _redact_column(column: pa.ChunkedArray, change: Any) -> pa.ChunkedArray:
-    rows = _hits(column)
-    if not rows:
-        return column
-    before = column.take(pa.array(rows)).to_pylist()
+    hits = np.flatnonzero(mask.to_numpy())
+    before = column.take(pa.array(hits)).to_pylist()
     after = [change(value) for value in before]
-    changed = [position for position, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    return _replaced(column, [rows[i] for i in changed], [after[i] for i in changed]) if changed else column
+    changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    return hits[changed].tolist() if changed else [], [after[i] for i in changed]
+
+
+def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[str]) -> pa.Table:
+    """Return `table` with `values` in the rows of a column, without touching the other rows one by one."""
+    if not rows:
+        return table
+    position, field = table.schema.get_field_index(name), table.schema.field(name)
+    mask = np.zeros(table.num_rows, dtype=bool)
+    mask[rows] = True
+    column = table.column(position).combine_chunks()
+    return table.set_column(position, field, pc.replace_with_mask(column, pa.array(mask), pa.array(values, field.type)))
 
 
 def _pseudonym(identifier: str, counts: Counter[str], kinds: Collection[Kind]) -> str:
@@ -125,25 +151,3 @@ def _pseudonym(identifier: str, counts: Counter[str], kinds: Collection[Kind]) -
         return identifier
     counts.update(found)
     return "sha256:" + hashlib.sha256(identifier.encode()).hexdigest()[:32]
-
-
-def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
-    """Redact every text column of a table of examples.
-
-    Args:
-        examples: Rows with `messages` (JSON) and any of `TEXT_COLUMNS` and `ID_COLUMNS`.
-        kinds: What is looked for.
-
-    Returns:
-        The table with the same rows and columns, and the number of values replaced, by kind.
-    """
-    counts: Counter[str] = Counter()
-    changes = {"messages": lambda value: redact_messages(value, counts, kinds)}
-    changes |= dict.fromkeys(TEXT_COLUMNS, lambda value: redact_text(value, counts, kinds))
-    changes |= dict.fromkeys(ID_COLUMNS, lambda value: _pseudonym(value, counts, kinds))
-    for name, change in changes.items():
-        position = examples.schema.get_field_index(name)
-        if position >= 0 and kinds:
-            column = _redact_column(examples.column(position), change)
-            examples = examples.set_column(position, examples.schema.field(position), column)
-    return Redacted(examples, {kind: counts[kind] for kind in KINDS if counts[kind]})

@@ -14,10 +14,11 @@ from tasks.extraction.keys import Keys
 
 EXAMPLES = pa.schema(
     [
-        ("line", pa.uint32()),
+        ("position", pa.uint32()),
         ("event_key", pa.uint64()),
         ("content_key", pa.uint64()),
         ("trace_key", pa.uint64()),
+        ("work_key", pa.uint64()),
         ("subject_key", pa.uint64()),
         ("session_key", pa.uint64()),
         ("prompt_key", pa.uint64()),
@@ -40,12 +41,16 @@ EXAMPLES = pa.schema(
         ("trace_id", pa.string()),
     ]
 )
-"""One row a trace event. `line` is the event's place in its partition; keys are 0 where there is nothing to key;
-`flags` are `registry.records.Reason` bits; `messages` is `[]` where the flags say that the trace teaches nothing."""
+"""One row a trace event.
+
+`position` orders a part's examples and feedback. Keys are 0 where there is nothing to key; `work_key` is that of trace
+and agent, `content_key` that of the messages and scores. `flags` are bits of `registry.records.Reason`. `messages` is
+`[]` where the flags say that the trace teaches nothing.
+"""
 
 FEEDBACK = pa.schema(
     [
-        ("line", pa.uint32()),
+        ("position", pa.uint32()),
         ("event_key", pa.uint64()),
         ("content_key", pa.uint64()),
         ("trace_key", pa.uint64()),

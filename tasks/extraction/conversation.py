@@ -15,7 +15,9 @@ TERMINAL = frozenset(
 )
 """Tools by which an agent ends: their argument is the answer, and what they return (a reward) is not for training."""
 
-PRIVATE = frozenset({"ground_truth", "gold", "expected_output", "expected_answer", "reward", "rewards", "quality_score"})
+PRIVATE = frozenset(
+    {"ground_truth", "gold", "expected_output", "expected_answer", "reward", "rewards", "quality_score"}
+)
 """Keys of a task's input that no agent was shown: they are left out of the first user turn."""
 MAX_NESTING = 100
 """Arguments given as text that are nested deeper are kept as text."""

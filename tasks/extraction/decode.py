@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import pyarrow as pa
 
-from tasks.extraction.event import FEEDBACK, KNOWN_TYPES, Event, nesting, read_line
+from tasks.extraction.event import KNOWN_TYPES, Event, has_its_data, nesting, read_line
 from tasks.extraction.lines import Block
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import Fault, Reject, rejected
@@ -29,8 +29,8 @@ class Decoded(NamedTuple):
 
     events: list[Event]
     """Events of known types, in their order."""
-    lines: list[int]
-    """Their line numbers in the piece."""
+    places: list[int]
+    """Their places in the block."""
     times: pa.Array
     """Their times, timestamp[us, UTC]."""
     zoneless: int
@@ -63,8 +63,7 @@ def decode_block(block: Block, file: str, policy: ExtractionPolicy) -> Decoded:
         faults[places.pop(row)] = Fault("E7031", f"time is {str(events.pop(row).time)[:40]!r}")
     if times.unreadable:
         times = read_times([event.time for event in events])
-    numbers = [block.first_line + place for place in places]
-    return Decoded(events, numbers, times.column, times.zoneless, ignored, _rejects(faults, lines, block, file, policy))
+    return Decoded(events, places, times.column, times.zoneless, ignored, _rejects(faults, lines, block, file, policy))
 
 
 def _fast(line: bytes, careful: bool, policy: ExtractionPolicy) -> Event | None:
@@ -79,12 +78,9 @@ def _fast(line: bytes, careful: bool, policy: ExtractionPolicy) -> Event | None:
         event = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    good = event.specversion == "1.0" and event.id.strip() and event.source.strip() and event.type.strip()
-    if not good or (event.type in KNOWN_TYPES and event.data is None):
+    if not (event.specversion == "1.0" and event.id.strip() and event.source.strip() and event.type.strip()):
         return None
-    if event.type == FEEDBACK and not event.data.trace_id:
-        return None
-    return event
+    return event if event.type not in KNOWN_TYPES or has_its_data(event) else None
 
 
 def _exact(line: bytes, cut: int, policy: ExtractionPolicy) -> Event | Fault | None:
@@ -117,7 +113,7 @@ def _rejects(
     starts = list(accumulate((len(line) + 1 for line in lines), initial=block.offset))
     return [
         rejected(faults[place], lines[place], file, policy.max_raw_bytes, block.cut)._replace(
-            line=block.first_line + place, offset=starts[place], piece=block.piece
+            line=block.first_line + place, offset=starts[place], piece=block.start
         )
         for place in sorted(faults)
     ]

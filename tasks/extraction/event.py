@@ -23,6 +23,7 @@ MAX_DIGITS = 4_000
 SCORES = frozenset({"data.quality_score", "data.confidence", "data.value"})
 """Where a number that no double can hold is a missing score and not a broken record; so is any feedback's value."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
@@ -121,7 +122,9 @@ def _loaded(line: bytes, policy: ExtractionPolicy) -> dict[str, Any]:
     if (levels := nesting(line)) > policy.max_nesting:
         _refuse("E7027", f"{levels} levels of nesting, the limit is {policy.max_nesting}")
     try:
-        value = json.loads(text, parse_int=_integer, parse_constant=lambda name: _refuse("E7026", f"{name} is not JSON"))
+        value = json.loads(
+            text, parse_int=_integer, parse_constant=lambda name: _refuse("E7026", f"{name} is not JSON")
+        )
     except json.JSONDecodeError as error:
         _refuse("E7021", f"{error.msg} at character {error.pos} of the line")
     if not isinstance(value, dict):
@@ -132,6 +135,10 @@ def _loaded(line: bytes, policy: ExtractionPolicy) -> dict[str, Any]:
 def _integer(digits: str) -> int | float:
     """Return an integer, or infinity for one that no double can hold."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _constant(name: str) -> NoReturn:
+    _refuse("E7026", f"{name} is not JSON")
 
 
 def nesting(line: bytes) -> int:
@@ -158,7 +165,7 @@ def _attributes(value: dict[str, Any]) -> dict[str, Any]:
             _refuse("E7025", f"{name} is a {_json_name(value[name])}, not a string")
         if not value[name].strip():
             _refuse("E7023", f"attribute {name} is empty")
-        _check(value[name], name, numbers=False)
+        _check_string(value[name], name)
     if value["specversion"] != "1.0":
         _refuse("E7024", f"specversion is {value['specversion'][:40]!r}, not '1.0'")
     return value
@@ -176,16 +183,14 @@ def _event(value: dict[str, Any], policy: ExtractionPolicy) -> Event:
     except msgspec.ValidationError as error:
         _refuse("E7025", _wrong_type(str(error)))
     _check(msgspec.to_builtins(event), "", numbers=True)
-    return checked(event)
-
-
-def checked(event: Event) -> Event:
-    """Return `event` if its time and data are what its type needs."""
-    if event.data is None:
-        _refuse("E7023", f"data is missing, which {event.type} needs")
-    if event.type == FEEDBACK and event.data.trace_id in (None, ""):
-        _refuse("E7023", "data.trace_id is missing, which feedback.recorded needs")
+    if not has_its_data(event):
+        _refuse("E7023", f"data{'.trace_id' if event.data else ''} is missing, which {event.type} needs")
     return event
+
+
+def has_its_data(event: Event) -> bool:
+    """Return whether an event of known type has the data without which it says nothing."""
+    return event.data is not None and (event.type != FEEDBACK or event.data.trace_id not in (None, ""))
 
 
 def _decoded(text: str, policy: ExtractionPolicy) -> dict[str, Any]:
@@ -199,23 +204,27 @@ def _decoded(text: str, policy: ExtractionPolicy) -> dict[str, Any]:
 def _check(value: object, path: str, *, numbers: bool) -> None:
     """Refuse NUL and lone surrogates in any string of `value`, keys included; and on demand infinite numbers."""
     if isinstance(value, str):
-        if "\x00" in value:
-            _refuse("E7030", f"NUL character in {path or 'a key'}")
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            _refuse("E7029", f"lone surrogate in {path or 'a key'}")
+        _check_string(value, path)
     elif isinstance(value, float):
         if numbers and not math.isfinite(value) and path not in SCORES and not path.startswith("data.feedback"):
             _refuse("E7032", f"{path} is a number that no double can hold")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check(key, f"a key of {path}" if path else "", numbers=False)
+            _check_string(key, f"a key of {path or 'the event'}")
             _check(item, f"{path}.{key}" if path else key, numbers=numbers)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]", numbers=numbers)
 
 
+def _check_string(value: str, path: str) -> None:
+    if "\x00" in value:
+        _refuse("E7030", f"NUL character in {path}")
+    if not value.isascii() and _SURROGATE.search(value):
+        _refuse("E7029", f"lone surrogate in {path}")
+
+
 def _wrong_type(message: str) -> str:
-    """Turn msgspec's "Expected `str`, got `int` - at `$.data.steps[0].type`" into a sentence that starts with the path."""
+    """Turn msgspec's "Expected `str`, got `int` - at `$.data.status`" into a sentence that starts with the path."""
     what, _, path = message.partition(" - at `$")
     return f"{path.strip('.`') or 'the event'}: {what[0].lower()}{what[1:]}"

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
-from tasks.extraction import scores
-from tasks.extraction.columns import EXAMPLES, FEEDBACK, float_column
-from tasks.extraction.decode import Decoded, decode_block
-from tasks.extraction.event import FEEDBACK as FEEDBACK_TYPE
-from tasks.extraction.event import Event
-from tasks.extraction.examples import examples_batch
+from tasks.extraction.columns import EXAMPLES, FEEDBACK
+from tasks.extraction.decode import decode_block
 from tasks.extraction.inputs import Partition
-from tasks.extraction.keys import event_keys, text_keys
-from tasks.extraction.lines import read_blocks
+from tasks.extraction.lines import Block, read_blocks
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import Reject
+from tasks.extraction.rows import example_rows, feedback_rows
 
 
 class LineCounts(NamedTuple):
@@ -29,10 +24,18 @@ class LineCounts(NamedTuple):
     """Lines that are not blank."""
     rejected: int
     ignored: int
-    by_reason: dict[str, int]
-    """Rejects by code and ignored events by type."""
-    notes: dict[str, int]
-    """What was odd in events that were taken, such as a score out of range."""
+    by_reason: Counter[str]
+    """Rejects by code, ignored events by type."""
+    notes: Counter[str]
+    """What was odd in events that were taken all the same, such as a score out of range."""
+
+
+class PieceLines(NamedTuple):
+    """How many lines (blank ones too) were read of a piece of a file; adds up to line numbers."""
+
+    name: str
+    start: int
+    lines: int
 
 
 class Extracted(NamedTuple):
@@ -45,42 +48,95 @@ class Extracted(NamedTuple):
     """Schema `tasks.extraction.columns.FEEDBACK`."""
     rejects: list[Reject]
     counts: LineCounts
-    lines: tuple[tuple[str, int], ...]
-    """File and number of lines (blank ones too) of every piece, in their order; adds up to line numbers."""
+    lines: tuple[PieceLines, ...]
 
 
 def extract(partition: Partition, policy: ExtractionPolicy) -> Extracted:
-    """Read a whole partition at once. A compressed file is one partition: for a large one use `extract_blocks`."""
-    return merged(list(extract_blocks(partition, policy)), partition.index)
+    """Read a whole partition at once. A compressed file is one partition: for a large one use `extract_blocks`.
+
+    Raises:
+        ExtractionError: E7002 if a file cannot be read to its end.
+    """
+    return merged(list(extract_blocks(partition, policy)))
 
 
 def extract_blocks(partition: Partition, policy: ExtractionPolicy) -> Iterator[Extracted]:
-    """Yield a partition in parts of about `policy.partition_bytes` of text, at least one; memory is bounded by a part."""
-    part = _Part(partition)
+    """Yield a partition in parts of about `policy.partition_bytes` of text, at least one; a part bounds the memory."""
+    part = _Part(partition, policy)
     for block in read_blocks(partition, max(policy.max_event_bytes, policy.max_raw_bytes)):
-        name = partition.pieces[block.piece].name
-        part.add(block.piece, block.first_line, block.data.count(b"\n"), decode_block(block, name, policy))
-        part.bytes += len(block.data)
         if part.bytes >= policy.partition_bytes:
             yield part.extracted()
-            part = _Part(partition)
-    if part.bytes or not partition.pieces:
-        yield part.extracted()
+            part = _Part(partition, policy)
+        part.add(block)
+    yield part.extracted()
+
+
+def merged(parts: Sequence[Extracted]) -> Extracted:
+    """Return the parts of one partition as one."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = [part.counts for part in parts]
+    return Extracted(
+        parts[0].partition,
+        _joined([part.examples for part in parts]),
+        _joined([part.feedback for part in parts]),
+        [reject for part in parts for reject in part.rejects],
+        LineCounts(
+            sum(count.read for count in counts),
+            sum(count.rejected for count in counts),
+            sum(count.ignored for count in counts),
+            sum((count.by_reason for count in counts), Counter()),
+            sum((count.notes for count in counts), Counter()),
+        ),
+        tuple(lines for part in parts for lines in part.lines),
+    )
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join the parts of a partition; their positions go on where the part before ended."""
+    shift, shifted = 0, []
+    for table in tables:
+        positions = table["position"].to_numpy() + shift
+        shifted.append(table.set_column(0, "position", pa.array(positions, pa.uint32())))
+        shift += 1 << 24
+    return pa.concat_tables(shifted)
 
 
 class _Part:
-    """Collects decoded blocks."""
+    """Collects what the blocks of a part hold."""
 
-    def __init__(self, partition: Partition) -> None:
-        self.partition = partition
-        self.bytes = 0
+    def __init__(self, partition: Partition, policy: ExtractionPolicy) -> None:
+        self.partition, self.policy = partition, policy
+        self.bytes = self.read = self.position = 0
         self.examples: list[pa.RecordBatch] = []
         self.feedback: list[pa.RecordBatch] = []
         self.rejects: list[Reject] = []
         self.ignored: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
-        self.read = 0
-        self.lines = [0] * len(partition.pieces)
+        self.lines: Counter[int] = Counter()
 
-    def add(self, piece: int, newlines: int, decoded: Decoded) -> None:
-        """Take what one block holds."""
+    def add(self, block: Block) -> None:
+        """Take one block."""
+        decoded = decode_block(block, self.partition.pieces[block.piece].name, self.policy)
+        self.examples.append(example_rows(decoded, self.position, self.notes))
+        self.feedback.append(feedback_rows(decoded, self.position, self.notes))
+        self.rejects += decoded.rejects
+        self.ignored += decoded.ignored
+        self.notes["time_without_zone"] += decoded.zoneless
+        self.read += len(decoded.events) + decoded.ignored.total() + len(decoded.rejects)
+        self.bytes += len(block.data)
+        self.position += block.lines
+        self.lines[block.piece] += block.lines
+
+    def extracted(self) -> Extracted:
+        """Return the part."""
+        codes = Counter(reject.code for reject in self.rejects)
+        pieces = self.partition.pieces
+        return Extracted(
+            self.partition.index,
+            pa.Table.from_batches(self.examples, EXAMPLES),
+            pa.Table.from_batches(self.feedback, FEEDBACK),
+            self.rejects,
+            LineCounts(self.read, len(self.rejects), self.ignored.total(), codes + self.ignored, +self.notes),
+            tuple(PieceLines(pieces[index].name, pieces[index].start, count) for index, count in self.lines.items()),
+        )

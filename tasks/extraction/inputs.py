@@ -58,7 +58,7 @@ class Partition(NamedTuple):
     pieces: tuple[Piece, ...]
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes on disk."""
         return sum(piece.end - piece.start for piece in self.pieces)
 

@@ -20,6 +20,8 @@ class Block(NamedTuple):
 
     piece: int
     """Index of the piece in its partition."""
+    start: int
+    """Byte offset of the piece in its file."""
     data: bytes
     """The lines with their newlines; the last may lack it."""
     offset: int
@@ -28,6 +30,11 @@ class Block(NamedTuple):
     """Number of the first line, from 1, counted from the start of the piece."""
     cut: int = 0
     """0, or the true length of the one line in `data`, of which the rest was skipped because it is too long."""
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
 
 
 def read_blocks(partition: Partition, longest: int) -> Iterator[Block]:
@@ -64,23 +71,23 @@ def _chunks(piece: Piece) -> Iterator[bytes]:
             yield chunk
 
 
-def _whole_lines(chunks: Iterator[bytes], piece: int, offset: int, longest: int) -> Iterator[Block]:
-    """Join `chunks` into blocks that end on line ends; `offset` is where the first chunk starts."""
-    number, tail, skipped = 1, b"", 0
+def _whole_lines(chunks: Iterator[bytes], piece: int, start: int, longest: int) -> Iterator[Block]:
+    """Join `chunks` into blocks that end on line ends; `start` is where the first chunk starts."""
+    offset, number, tail, skipped = start, 1, b"", 0
     for chunk in chunks:
         if skipped and b"\n" in chunk:  # the end of a line of which only the start was kept
             rest, chunk = chunk.split(b"\n", 1)
             size = len(tail) + skipped + len(rest)
-            yield Block(piece, tail, offset, number, size)
+            yield Block(piece, start, tail, offset, number, size)
             offset, number, tail, skipped = offset + size + 1, number + 1, b"", 0
         end = chunk.rfind(b"\n") + 1
         if end:
             data = tail + chunk[:end]
-            yield Block(piece, data, offset, number)
+            yield Block(piece, start, data, offset, number)
             offset, number, tail = offset + len(data), number + data.count(b"\n"), chunk[end:]
         elif len(tail) > longest:
             skipped += len(chunk)
         else:
             tail += chunk
     if tail:
-        yield Block(piece, tail, offset, number, len(tail) + skipped if skipped else 0)
+        yield Block(piece, start, tail, offset, number, len(tail) + skipped if skipped else 0)

@@ -47,7 +47,7 @@ class Reject(NamedTuple):
     file: str
     """Path of the input as it was given."""
     line: int
-    """Line number from 1; within the partition until `tasks.extraction.resolve.numbered` has made it the file's."""
+    """Line number from 1; in the piece that was read until `tasks.extraction.resolve.numbered` makes it the file's."""
     offset: int
     """Byte offset of the line in the file (in the decompressed text of a compressed one)."""
     code: str
@@ -59,7 +59,7 @@ class Reject(NamedTuple):
     bytes: int
     """Length of the line. Only its first `max_raw_bytes` are kept."""
     piece: int = 0
-    """Index of the partition's piece that the line is in."""
+    """Byte offset of the piece that the line was read in."""
 
 
 def rejected(fault: Fault, line: bytes, file: str, limit: int, size: int = 0) -> Reject:

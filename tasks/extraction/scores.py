@@ -6,32 +6,32 @@ import sys
 from collections import Counter
 from typing import Literal
 
-from tasks.extraction.event import Data, Feedback
+from tasks.extraction.event import Data
 
 Scale = Literal["boolean", "stars", "fraction", "percent", "up", "down"]
 MAX_DOUBLE = sys.float_info.max
 Value = bool | int | float | str | None
 
 KINDS: dict[str, Scale] = {
-    "boolean": "boolean", "bool": "boolean", "boolean_metric": "boolean", "success": "boolean", "correct": "boolean",
-    "helpful": "boolean", "resolved": "boolean", "accepted": "boolean",
-    "thumbs": "boolean", "thumb": "boolean", "thumbs_up_down": "boolean", "like": "boolean", "vote": "boolean",
-    "reaction": "boolean", "thumbs_up": "up", "thumbs_down": "down",
-    "stars": "stars", "star": "stars", "star_rating": "stars", "rating": "stars", "likert": "stars",
-    "answer_f1": "fraction", "f1": "fraction", "exact_match": "fraction", "accuracy": "fraction", "score": "fraction",
-    "float_metric": "fraction", "reward": "fraction", "fraction": "fraction",
-    "percent": "percent", "percentage": "percent", "score_100": "percent", "quality_score": "percent", "csat": "percent",
-}  # fmt: skip
+    **dict.fromkeys(("boolean", "bool", "boolean_metric", "success", "correct", "helpful", "resolved"), "boolean"),
+    **dict.fromkeys(("accepted", "thumbs", "thumb", "thumbs_up_down", "like", "vote", "reaction"), "boolean"),
+    **dict.fromkeys(("stars", "star", "star_rating", "rating", "likert"), "stars"),
+    **dict.fromkeys(("answer_f1", "f1", "exact_match", "accuracy", "score", "reward"), "fraction"),
+    **dict.fromkeys(("float_metric", "fraction"), "fraction"),
+    **dict.fromkeys(("percent", "percentage", "score_100", "quality_score", "csat"), "percent"),
+    "thumbs_up": "up",
+    "thumbs_down": "down",
+}
 """Kind of feedback (lower case, `-` as `_`) to the scale of its value. A boolean value is understood for every kind.
 
-boolean: true/false, up/down, 1/0 or +1/-1 → 100/0. stars: 1 to 5 → 0, 25, 50, 75, 100. fraction: 0 to 1 → ×100.
-percent: 0 to 100 as it is. up, down: the kind is the judgement; a false value turns it around.
+boolean: true/false, a word of `WORDS`, 1/0 or 1/-1 → 100/0. stars: 1 to 5 → 0, 25, …, 100. fraction: 0 to 1, × 100.
+percent: 0 to 100 as it is. up, down: the kind is the judgement; a false value turns it around. A kind that is not here:
+a word of `WORDS`, but no number, as its scale is not known.
 """
 
-WORDS: dict[str, float] = {
-    **dict.fromkeys(("up", "thumbs_up", "thumbs up", "positive", "good", "yes", "true", "like", "liked", "👍", "+1", "1"), 100.0),
-    **dict.fromkeys(("down", "thumbs_down", "thumbs down", "negative", "bad", "no", "false", "dislike", "disliked", "👎", "-1", "0"), 0.0),
-}
+GOOD = ("up", "thumbs_up", "thumbs up", "positive", "good", "yes", "true", "like", "liked", "👍", "+1", "1")
+BAD = ("down", "thumbs_down", "thumbs down", "negative", "bad", "no", "false", "dislike", "disliked", "👎", "-1", "0")
+WORDS: dict[str, float] = {**dict.fromkeys(GOOD, 100.0), **dict.fromkeys(BAD, 0.0)}
 """Words that are a boolean judgement."""
 
 NOTES = ("score_out_of_range", "score_not_finite", "feedback_without_score")

@@ -24,7 +24,8 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 def microseconds(text: str) -> int | None:
     """Return the microseconds from 1970-01-01T00:00:00Z to a time, or None if it is none.
 
-    RFC 3339, and what is read beside it: a blank for the T, no seconds, and no zone, which then is UTC. A leap second (`:60`) is the second after; digits beyond microseconds are cut.
+    RFC 3339, and what is read beside it: a blank for the T, no seconds, and no zone, which then is UTC. A leap second
+    (`:60`) is the second after; digits beyond microseconds are cut.
     """
     if (match := _RFC3339.fullmatch(text)) is None:
         return None
@@ -74,5 +75,7 @@ def read_times(texts: Sequence[str | None]) -> Times:
         pass
     numbers = [None if text is None else microseconds(text) for text in texts]
     unreadable = [row for row, text in enumerate(texts) if text is not None and numbers[row] is None]
-    zoneless = sum(text is not None and numbers[row] is not None and not has_zone(text) for row, text in enumerate(texts))
+    zoneless = sum(
+        text is not None and numbers[row] is not None and not has_zone(text) for row, text in enumerate(texts)
+    )
     return Times(pa.array(numbers, pa.int64()).cast(_TYPE), unreadable, zoneless)

@@ -16,17 +16,17 @@ CLASSIFIED_CHARACTERS = 4_000
 DOMAIN_WORDS: dict[str, str] = {
     "travel": r"flights?|airports?|airlines?|hotels?|trips?|travel\w*|itinerar\w+|luggage|baggage|passports?|visas?|"
     r"bookings?|reservations?|vacations?|boarding|train tickets?|rental car",
-    "coding": r"python|javascript|typescript|java|rust|golang|sql|code|bugs?|functions?|compil\w+|stack ?trace|exceptions?|"
-    r"refactor\w*|unit tests?|git|commits?|pull requests?|api|regex|docker|repository|debug\w*",
-    "planning": r"plans?|planning|schedul\w+|agenda|milestones?|roadmap|calendar|deadlines?|timelines?|to-?do|meetings?|"
-    r"organi[sz]e",
+    "coding": r"python|javascript|typescript|java|rust|golang|sql|code|bugs?|functions?|compil\w+|stack ?trace|"
+    r"exceptions?|refactor\w*|unit tests?|git|commits?|pull requests?|api|regex|docker|repository|debug\w*",
+    "planning": r"plans?|planning|schedul\w+|agenda|milestones?|roadmap|calendar|deadlines?|timelines?|to-?do|"
+    r"meetings?|organi[sz]e",
     "customer_service": r"refunds?|invoices?|billing|subscriptions?|complaints?|warranty|shipping|delivery|account|"
     r"cancel\w*|exchange|orders?",
     "mathematics": r"equations?|integrals?|derivatives?|theorems?|algebra|geometry|probability|sum of|prime numbers?",
     "writing": r"poems?|haikus?|essays?|stor(?:y|ies)|blog posts?|rewrite|paraphrase|summar\w+|translat\w+|slogans?",
     "qa": r"who|whom|whose|when|where|which|what|why|how (?:many|much|old|long|far)|is it true",
 }
-"""Words and phrases of a domain. The most hits win; a tie goes to the domain listed first; `qa` counts only if no other does."""
+"""Words and phrases of a domain. Most hits win; a tie goes to the first listed; `qa` only if no other has any."""
 
 _PATTERNS = {name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for name, words in DOMAIN_WORDS.items()}
 _QA = _PATTERNS.pop("qa")

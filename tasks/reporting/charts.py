@@ -1,15 +1,14 @@
-"""The charts of the report: pure functions from numbers to SVG. No clock, no random numbers, no style but classes."""
+"""Charts of the data and of the training: pure functions from numbers to SVG, without any style but classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from registry.records import EpochMetrics, Readiness, Stratum
+from registry.records import EpochMetrics, Stratum
 from tasks.reporting.data import BeforeAfter
-from tasks.reporting.svg import Scale, circle, line, num, path, picture, rect, text, tick_text, ticks
-from tasks.reporting.words import decimal, milliseconds, percent, plain, shortened, whole
+from tasks.reporting.svg import Scale, circle, grid, line, path, picture, rect, text, tick_text, ticks
+from tasks.reporting.words import decimal, percent, plain, shortened, whole
 
 WIDTH = 460.0
 ROW = 34.0
@@ -35,7 +34,8 @@ def bar_pairs(counts: BeforeAfter, title: str) -> str:
             text(scale.at(max(before, after)) + 6, top + 19, f"{whole(after)} of {whole(before)} · {kept}", "value"),
         ]
     said = "; ".join(
-        f"{plain(name)}: {b} before, {a} after" for name, b, a in zip(counts.labels, counts.before, counts.after, strict=True)
+        f"{plain(name)}: {b} before, {a} after"
+        for name, b, a in zip(counts.labels, counts.before, counts.after, strict=True)
     )
     return picture(WIDTH, max(len(counts.labels), 1) * ROW, f"{title}. {said}", parts)
 
@@ -47,7 +47,7 @@ def histogram(counts: BeforeAfter, title: str, threshold_label: str | None = Non
     scale = Scale(0, most, bottom, top)
     step = (WIDTH - left) / max(len(counts.labels), 1)
     steps = ticks(0, most, 4)
-    parts = [_grid(scale.at(value), left, WIDTH) for value in steps]
+    parts = [grid(scale.at(value), left, WIDTH) for value in steps]
     parts += [text(left - 6, scale.at(value) + 4, whole(value), "tick", "end") for value in steps]
     for i, (label, before, after) in enumerate(zip(counts.labels, counts.before, counts.after, strict=True)):
         x, tip = left + i * step, f"{label}: {whole(before)} before, {whole(after)} after"
@@ -69,15 +69,20 @@ def strata_chart(strata: Sequence[Stratum]) -> str:
     for row, stratum in enumerate(strata):
         top, x = row * 24.0, left
         total = stratum.train + stratum.validation + stratum.test
-        parts.append(text(left - 8, top + 15, shortened(f"{plain(stratum.domain)}, {stratum.difficulty}", 21), "label", "end"))
+        parts.append(
+            text(left - 8, top + 15, shortened(f"{plain(stratum.domain)}, {stratum.difficulty}", 21), "label", "end")
+        )
         for name, count in (("train", stratum.train), ("validation", stratum.validation), ("test", stratum.test)):
             width = (right - left) * count / total if total else 0.0
-            tip = f"{stratum.domain}, {stratum.difficulty}: {whole(count)} in {name} ({percent(count / total if total else 0)})"
+            share = percent(count / total if total else 0)
+            tip = f"{stratum.domain}, {stratum.difficulty}: {whole(count)} in {name} ({share})"
             parts.append(rect(x, top + 3, max(width - 1, 0), 16, f"split-{name}", tip))
             x += width
         counts = f"{whole(stratum.train)} · {whole(stratum.validation)} · {whole(stratum.test)}"
         parts.append(text(WIDTH, top + 15, counts, "value", "end"))
-    said = "; ".join(f"{s.domain} {s.difficulty}: {s.train} train, {s.validation} validation, {s.test} test" for s in strata)
+    said = "; ".join(
+        f"{s.domain} {s.difficulty}: {s.train} train, {s.validation} validation, {s.test} test" for s in strata
+    )
     return picture(WIDTH, max(len(strata), 1) * 24.0 + 2, f"Splits by stratum. {said}", parts)
 
 
@@ -93,7 +98,7 @@ def loss_chart(epochs: Sequence[EpochMetrics], best: int) -> str:
     x = Scale(epochs[0].epoch, max(epochs[-1].epoch, epochs[0].epoch + 1), left, right)
     marks = ticks(y.low, y.high, 5)
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-    parts = [_grid(y.at(v), left, right) for v in marks]
+    parts = [grid(y.at(v), left, right) for v in marks]
     parts += [text(left - 6, y.at(v) + 4, tick_text(v, step), "tick", "end") for v in marks]
     parts += [line(x.at(best), top, x.at(best), bottom, "mark")]
     series = (("train", [e.train_loss for e in epochs]), ("validation", [e.validation_loss for e in epochs]))
@@ -117,143 +122,29 @@ def _learning_rate(epochs: Sequence[EpochMetrics], x: Scale, above: float) -> li
     top, bottom = above + 18, above + 54
     rates = [e.learning_rate for e in epochs]
     y = Scale(0, max(rates) or 1.0, bottom, top)
-    parts = [path([(x.at(e.epoch), y.at(e.learning_rate)) for e in epochs], "curve curve-rate"), line(x.start, bottom, x.end, bottom)]
+    parts = [
+        path([(x.at(e.epoch), y.at(e.learning_rate)) for e in epochs], "curve curve-rate"),
+        line(x.start, bottom, x.end, bottom),
+    ]
     parts += [
-        circle(x.at(e.epoch), y.at(e.learning_rate), 1.8, "dot-rate", f"epoch {e.epoch}, learning rate {e.learning_rate:.3g}")
+        circle(
+            x.at(e.epoch),
+            y.at(e.learning_rate),
+            1.8,
+            "dot-rate",
+            f"epoch {e.epoch}, learning rate {e.learning_rate:.3g}",
+        )
         for e in epochs
     ]
-    parts += [text(x.start - 6, top + 6, f"{max(rates):.2g}", "tick", "end"), text(x.start - 6, bottom + 3, "0", "tick", "end")]
+    parts += [
+        text(x.start - 6, top + 6, f"{max(rates):.2g}", "tick", "end"),
+        text(x.start - 6, bottom + 3, "0", "tick", "end"),
+    ]
     parts.append(text(x.end + 7, (top + bottom) / 2 + 4, "learning rate", "note"))
     every = max(1, math.ceil(len(epochs) / 12))
     parts += [text(x.at(e.epoch), bottom + 16, str(e.epoch), "tick", "middle") for e in epochs[::every]]
     parts.append(text((x.start + x.end) / 2, bottom + 33, "epoch", "note", "middle"))
     return parts
-
-
-# --- validation ----------------------------------------------------------------------------------------------------
-
-
-class Measured(NamedTuple):
-    """A tested quantity: an interval, the threshold, and on which side of it things are good."""
-
-    name: str
-    estimate: float
-    low: float
-    high: float
-    threshold: float
-    good: str
-    """`above` or `below` the threshold."""
-    show: Callable[[float], str]
-    baseline: float | None = None
-
-
-def interval_plot(measured: Measured) -> str:
-    """Draw an interval on its axis, with the threshold and the good side shaded."""
-    left, right, y = 10.0, WIDTH - 10, 40.0
-    inside = [measured.low, measured.high, measured.estimate, measured.threshold]
-    inside += [] if measured.baseline is None else [measured.baseline]
-    low, high = min(inside), max(inside)
-    pad = (high - low) * 0.14 or abs(high) * 0.05 or 0.01
-    x = Scale(low - pad, high + pad, left, right)
-    edge = x.at(measured.threshold)
-    good = (edge, right - edge) if measured.good == "above" else (left, edge - left)
-    show = measured.show
-    parts = [
-        rect(left, y - 16, right - left, 32, "bad-side", radius=3),
-        rect(good[0], y - 16, good[1], 32, "good-side", radius=3),
-        line(edge, y - 22, edge, y + 20, "threshold"),
-    ]
-    if measured.baseline is not None:
-        at = x.at(measured.baseline)
-        parts += [line(at, y - 16, at, y + 16, "baseline-line")]
-        if abs(at - edge) > 70:
-            parts.append(text(at, y + 34, f"baseline {show(measured.baseline)}", "tick", "middle"))
-    said = f"{measured.name} {show(measured.estimate)}, interval {show(measured.low)} to {show(measured.high)}"
-    parts += [
-        line(x.at(measured.low), y, x.at(measured.high), y, "interval"),
-        line(x.at(measured.low), y - 6, x.at(measured.low), y + 6, "interval"),
-        line(x.at(measured.high), y - 6, x.at(measured.high), y + 6, "interval"),
-        circle(x.at(measured.estimate), y, 5, "estimate", said),
-        text(*_held(x.at(measured.estimate), 90, left, right), 13, _caption(measured), "value strong", "middle"),
-        text(*_held(edge, 60, left, right), y + 34, f"threshold {show(measured.threshold)}", "tick", "middle"),
-    ]
-    return picture(WIDTH, 80, f"{said}; threshold {show(measured.threshold)}, good is {measured.good} it", parts)
-
-
-def _caption(measured: Measured) -> str:
-    return f"{measured.show(measured.estimate)}  ({measured.show(measured.low)} to {measured.show(measured.high)})"
-
-
-def _held(x: float, half: float, left: float, right: float) -> tuple[float]:
-    return (min(max(x, left + half), right - half),)
-
-
-def latency_plot(baseline: Sequence[float], candidate: Sequence[float], allowed_p95: float | None) -> str:
-    """Draw what share of the requests was answered within how many milliseconds, for both models."""
-    left, right, top, bottom = 48.0, WIDTH - 14, 12.0, 170.0
-    both = sorted([*baseline, *candidate])
-    cut = both[min(len(both) - 1, int(0.985 * len(both)))]
-    high = max(cut, allowed_p95 or 0.0) * 1.08 or 1.0
-    x, y = Scale(0, high, left, right), Scale(0, 1, bottom, top)
-    parts = [_grid(y.at(v), left, right) for v in (0.25, 0.5, 0.75, 0.95)]
-    parts += [text(left - 6, y.at(v) + 4, f"{100 * v:.0f} %", "tick", "end") for v in (0.0, 0.25, 0.5, 0.75, 0.95)]
-    marks = ticks(0, high, 6)
-    step = marks[1] - marks[0] if len(marks) > 1 else 1.0
-    parts += [text(x.at(v), bottom + 16, tick_text(v, step), "tick", "middle") for v in marks]
-    parts += [line(left, bottom, right, bottom), text((left + right) / 2, bottom + 34, "milliseconds a request", "note", "middle")]
-    for name, values in (("baseline", sorted(baseline)), ("candidate", sorted(candidate))):
-        if values:
-            parts.append(path(_staircase(values, x, y), f"curve curve-{name}"))
-    if allowed_p95 is not None:
-        at = x.at(allowed_p95)
-        parts += [line(at, top, at, bottom, "threshold"), text(at - 5, bottom - 8, "allowed at 95 %", "note", "end")]
-    shares = [f"{n}: p50 {milliseconds(_quantile(v, 0.5))}, p95 {milliseconds(_quantile(v, 0.95))}" for n, v in (("baseline", sorted(baseline)), ("candidate", sorted(candidate)))]
-    return picture(WIDTH, bottom + 42, "Latency, share of requests answered in time. " + "; ".join(shares), parts)
-
-
-def _staircase(values: Sequence[float], x: Scale, y: Scale) -> list[tuple[float, float]]:
-    """Return the points of an empirical distribution, thinned to 160 steps."""
-    every = max(1, len(values) // 160)
-    points = [(x.at(0), y.at(0))]
-    for i in range(0, len(values), every):
-        points += [(x.at(values[i]), points[-1][1]), (x.at(values[i]), y.at((i + 1) / len(values)))]
-    return [*points, (x.at(values[-1]), y.at(1.0)), (x.end, y.at(1.0))]
-
-
-def _quantile(ordered: Sequence[float], q: float) -> float | None:
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
-
-
-def readiness_chart(readiness: Readiness, required: float) -> str:
-    """Draw what each part adds to the score, and the score against what is required."""
-    left, right = 96.0, WIDTH - 62
-    x = Scale(0, 1, left, right)
-    edge = x.at(required)
-    parts = [rect(left, 20, right - left, 24, "track", radius=2), text(left - 8, 37, "readiness", "label strong", "end")]
-    at = 0.0
-    weights = (("accuracy", 0.40), ("confidence", 0.30), ("consistency", 0.20), ("robustness", 0.10))
-    for i, (name, weight) in enumerate(weights):
-        value = getattr(readiness, name)
-        tip = f"{name} {decimal(value)} × {weight:.2f} = {decimal(value * weight)}"
-        parts.append(rect(x.at(at), 20, x.at(at + weight * value) - x.at(at) - 1, 24, f"part part-{i}", tip))
-        at += weight * value
-        top = 60 + i * 26.0
-        parts += [
-            text(left - 8, top + 13, name, "label", "end"),
-            rect(left, top + 3, right - left, 13, "track", radius=2),
-            rect(left, top + 3, x.at(value) - left, 13, f"part part-{i}", tip, 2),
-            text(right + 7, top + 13, f"{decimal(value, 2)} × {weight:.1f}", "value"),
-        ]
-    parts += [
-        text(right + 7, 37, decimal(readiness.score), "value strong"),
-        line(edge, 14, edge, 50, "threshold"), text(edge, 10, f"more than {required:.2f}", "tick", "middle"),
-    ]  # fmt: skip
-    said = ", ".join(f"{name} {decimal(getattr(readiness, name))}" for name, _ in weights)
-    return picture(WIDTH, 168, f"Readiness {decimal(readiness.score)}, more than {required:.2f} required: {said}", parts)
-
-
-def _grid(y: float, left: float, right: float) -> str:
-    return line(left, y, right, y, "grid")
 
 
 def _apart(places: list[float], least: float) -> list[float]:
@@ -263,9 +154,3 @@ def _apart(places: list[float], least: float) -> list[float]:
         return places
     middle, sign = (first + second) / 2, 1 if second >= first else -1
     return [middle - sign * least / 2, middle + sign * least / 2]
-
-
-def bar(share: float, kind: str = "after") -> str:
-    """Draw a small bar for a table's cell, `share` in [0, 1]; it repeats a number that stands beside it."""
-    width = max(0.0, min(1.0, share)) * 80
-    return f'<svg viewBox="0 0 80 8" width="80" height="8" aria-hidden="true"><rect width="{num(width)}" height="8" class="{kind}" rx="1"/></svg>'

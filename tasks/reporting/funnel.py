@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.reporting.svg import band, picture, rect, text
+from tasks.reporting.svg import band, counted, picture, rect, text
 from tasks.reporting.tables import Step
 from tasks.reporting.words import percent, shortened, whole
 
@@ -30,7 +30,7 @@ def funnel_picture(steps: Sequence[Step], splits: Mapping[str, int]) -> str:
         parts += _node(step, xs[i], unit, steps[0].count)
     if splits and steps:
         parts += _splits(steps[-1], splits, xs[-1], xs[-1] + gap, unit)
-    lost = "; ".join(f"{s.name} {s.count}" + "".join(f", {n} {name}" for name, n in s.lost) for s in steps)
+    lost = "; ".join(f"{s.name} {s.count}" + "".join(f", {each.count} {each.name}" for each in s.lost) for s in steps)
     return picture(WIDTH, lowest + 12, f"The funnel. {lost}", parts, "wide")
 
 
@@ -52,23 +52,46 @@ def _onward(step: Step, following: Step, x1: float, x2: float, unit: float) -> l
     parts = [band(x1 + NODE, TOP, TOP + height, x2, TOP, TOP + height, "flow", tip)]
     if following.inherited:
         top, thick = TOP + height, following.inherited * unit
-        parts.append(band(x2 - 46, top + 14, top + 14 + thick, x2, top, top + thick, "flow inherited", f"{whole(following.inherited)} from the parent version"))
-        parts.append(text(x2 - 50, top + 14 + thick / 2 + 4, f"+{whole(following.inherited)} of the parent", "tick", "end"))
+        parts.append(
+            band(
+                x2 - 46,
+                top + 14,
+                top + 14 + thick,
+                x2,
+                top,
+                top + thick,
+                "flow inherited",
+                f"{whole(following.inherited)} from the parent version",
+            )
+        )
+        parts.append(
+            text(x2 - 50, top + 14 + thick / 2 + 4, f"+{whole(following.inherited)} of the parent", "tick", "end")
+        )
     return parts
 
 
 def _losses(step: Step, x: float, unit: float) -> tuple[list[str], float]:
-    """Draw what leaves at a step: each loss bends down to its own label. Returns the parts, and how far down they go."""
-    going = step.count - sum(count for _, count in step.lost)
+    """Draw what leaves at a step, each loss down to its own label; return the parts, and how far down they go."""
+    going = step.count - sum(each.count for each in step.lost)
     from_y, to_y = TOP + max(going, 0) * unit, TOP + HEIGHT + 22
     parts: list[str] = []
     bottom = to_y
-    for name, count in step.lost:
-        thick = count * unit
-        parts.append(band(x + NODE, from_y, from_y + thick, x + NODE + 34, to_y, to_y + max(thick, 1.2), "lost", f"{name}: {whole(count)}"))
+    for each in step.lost:
+        name, count, thick = each.name, each.count, each.count * unit
+        parts.append(
+            band(
+                x + NODE,
+                from_y,
+                from_y + thick,
+                x + NODE + 34,
+                to_y,
+                to_y + max(thick, 1.2),
+                "lost",
+                f"{name}: {whole(count)}",
+            )
+        )
         label = to_y + min(max(thick, 1.2), 14) / 2 + 4
-        parts.append(f'<g class="loss">{text(x + NODE + 40, label, whole(count), "value strong")}')
-        parts.append(text(x + NODE + 40 + 7.4 * len(whole(count)) + 5, label, shortened(name, 24), "label") + "</g>")
+        parts.append(counted(x + NODE + 40, label, whole(count), shortened(name, 30)))
         from_y += thick
         to_y += max(thick, SLOT)
         bottom = to_y

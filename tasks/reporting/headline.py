@@ -8,7 +8,7 @@ from typing import NamedTuple
 from registry.records import StageResult
 from tasks.reporting.data import ReportData
 from tasks.reporting.tables import key_figure
-from tasks.reporting.words import decimal, milliseconds, percent, plain, signed_percent, whole
+from tasks.reporting.words import against, decimal, milliseconds, percent, plain, whole
 
 
 class Headline(NamedTuple):
@@ -46,7 +46,7 @@ def headline(data: ReportData) -> Headline:
     """Return the verdict in words, with the commands that go on from it."""
     tone, word = _WORDS[data.verdict]
     name, version = data.model, _version(data)
-    title = f"{name} {version}".strip()
+    title = f"{name}, version {version}" if version else name
     return Headline(tone, word, title, data.reason or _SENTENCES[data.verdict], _commands(data, name, version))
 
 
@@ -75,7 +75,9 @@ def _commands(data: ReportData, name: str, version: str) -> list[tuple[str, str]
             ("to leave it, do nothing; its history", f"ratchet history {model}{home}"),
         ]
     if data.verdict == "promoted":
-        back = [("to go back", f'ratchet rollback {model} --by YOUR_NAME --reason "WHY"{home}')] if data.champion else []
+        back = (
+            [("to go back", f'ratchet rollback {model} --by YOUR_NAME --reason "WHY"{home}')] if data.champion else []
+        )
         return [("to ask it", f"ratchet predict {model}@champion{home}"), *back]
     shown = shlex.quote(f"{name}/{version}" if version else name)
     return [("to see all that is recorded", f"ratchet show {shown}{home}")]
@@ -88,13 +90,20 @@ def figures(data: ReportData) -> list[Figure]:
     if stage := stages.get("performance"):
         found.append(_score(stage))
     if stage := stages.get("regression"):
-        note = f"of {whole(stage.counts.get('cases'))} cases, at least {percent(stage.thresholds.get('pass_rate'), 0)} needed"
+        needed = percent(stage.thresholds.get("pass_rate"), 0)
+        note = f"of {whole(stage.counts.get('cases'))} cases, at least {needed} needed"
         found.append(Figure("still right", percent(_number(stage, "pass_rate")), note, stage.status))
     if stage := stages.get("safety"):
-        found.append(Figure("safety", stage.status.lower() if stage.status != "PASS" else "clean", key_figure(stage), stage.status))
+        found.append(
+            Figure(
+                "safety", stage.status.lower() if stage.status != "PASS" else "clean", key_figure(stage), stage.status
+            )
+        )
     if data.readiness:
         tone = "PASS" if data.readiness.score > data.readiness_required else "FAIL"
-        found.append(Figure("readiness", decimal(data.readiness.score), f"more than {data.readiness_required:.2f} needed", tone))
+        found.append(
+            Figure("readiness", decimal(data.readiness.score), f"more than {data.readiness_required:.2f} needed", tone)
+        )
     if stage := stages.get("latency"):
         note = f"baseline {milliseconds(_number(stage, 'baseline_p95_ms'))}"
         found.append(Figure("latency, p95", milliseconds(_number(stage, "candidate_p95_ms")), note, stage.status))
@@ -106,8 +115,7 @@ def figures(data: ReportData) -> list[Figure]:
 
 def _score(stage: StageResult) -> Figure:
     change = _number(stage, "relative_change")
-    against = f"baseline {decimal(_number(stage, 'baseline_score'))}"
-    note = against if change is None else f"{against}, {signed_percent(change)}"
+    note = against(change, _number(stage, "baseline_score"))
     return Figure("score (token-F1)", decimal(_number(stage, "candidate_score")), note, stage.status)
 
 
@@ -116,11 +124,18 @@ def _number(stage: StageResult, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+class Concern(NamedTuple):
+    """Something to look at before trusting the candidate."""
+
+    grave: bool
+    text: str
+
+
 class Arguments(NamedTuple):
     """What a careful reader would say on both sides."""
 
     good: list[str]
-    care: list[str]
+    care: list[Concern]
 
 
 def arguments(data: ReportData) -> Arguments:
@@ -136,12 +151,15 @@ def arguments(data: ReportData) -> Arguments:
     if data.readiness:
         enough = data.readiness.score > data.readiness_required
         (good if enough else bad).append(
-            f"Readiness {decimal(data.readiness.score)} {'exceeds' if enough else 'does not exceed'} {data.readiness_required:.2f}."
+            f"Readiness {decimal(data.readiness.score)} {'exceeds' if enough else 'does not exceed'} "
+            f"{data.readiness_required:.2f}."
         )
     bad += [f"Gate {plain(gate.name)}: {gate.reason.rstrip('.')}." for gate in data.gates if gate.status == "FAIL"]
     unsure += list(data.warnings)
     if data.events and data.events.read and data.events.rejected / data.events.read > 0.02:
-        unsure.append(f"{percent(data.events.rejected / data.events.read)} of the lines were rejected; see the reasons below.")
+        unsure.append(
+            f"{percent(data.events.rejected / data.events.read)} of the lines were rejected; see the reasons below."
+        )
     if data.validation and data.champion is None:
         unsure.append("There is no champion yet: the comparison is with the untrained base, which is easy to beat.")
-    return Arguments(good, bad + unsure)
+    return Arguments(good, [Concern(True, text) for text in bad] + [Concern(False, text) for text in unsure])

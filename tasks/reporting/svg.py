@@ -23,16 +23,28 @@ def text(x: float, y: float, words: str, kind: str = "label", anchor: str = "sta
     return f'<text x="{num(x)}" y="{num(y)}" class="{kind}"{placed}>{escape(words)}</text>'
 
 
+def counted(x: float, y: float, count: str, words: str) -> str:
+    """Return a count in bold, and what it counts."""
+    bold = f'<tspan class="strong">{escape(count)}</tspan>'
+    return f'<text x="{num(x)}" y="{num(y)}" class="label">{bold} {escape(words)}</text>'
+
+
 def rect(x: float, y: float, width: float, height: float, kind: str, tip: str = "", radius: float = 0) -> str:
     """Return a rectangle; `tip` is shown when the pointer rests on it."""
     corner = f' rx="{num(radius)}"' if radius else ""
-    shape = f'<rect x="{num(x)}" y="{num(y)}" width="{num(max(width, 0))}" height="{num(max(height, 0))}" class="{kind}"{corner}'
+    extent = f'width="{num(max(width, 0))}" height="{num(max(height, 0))}"'
+    shape = f'<rect x="{num(x)}" y="{num(y)}" {extent} class="{kind}"{corner}'
     return f"{shape}><title>{escape(tip)}</title></rect>" if tip else f"{shape}/>"
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
     """Return a straight line."""
     return f'<line x1="{num(x1)}" y1="{num(y1)}" x2="{num(x2)}" y2="{num(y2)}" class="{kind}"/>'
+
+
+def grid(y: float, left: float, right: float) -> str:
+    """Return a faint horizontal line."""
+    return line(left, y, right, y, "grid")
 
 
 def circle(x: float, y: float, radius: float, kind: str, tip: str = "") -> str:
@@ -47,7 +59,9 @@ def path(points: Iterable[tuple[float, float]], kind: str) -> str:
     return f'<path d="{steps}" class="{kind}"/>'
 
 
-def band(x1: float, top1: float, bottom1: float, x2: float, top2: float, bottom2: float, kind: str, tip: str = "") -> str:
+def band(
+    x1: float, top1: float, bottom1: float, x2: float, top2: float, bottom2: float, kind: str, tip: str = ""
+) -> str:
     """Return a ribbon that flows from the edge at x1 to the edge at x2."""
     middle = num((x1 + x2) / 2)
     d = (
@@ -60,7 +74,8 @@ def band(x1: float, top1: float, bottom1: float, x2: float, top2: float, bottom2
 def picture(width: float, height: float, alternative: str, parts: Iterable[str], kind: str = "") -> str:
     """Return the whole picture; `alternative` is what is read out in its place."""
     return (
-        f'<svg viewBox="0 0 {num(width)} {num(height)}" role="img" aria-label="{escape(alternative)}" class="chart {kind}" '
+        f'<svg viewBox="0 0 {num(width)} {num(height)}" role="img" aria-label="{escape(alternative)}" '
+        f'class="chart {kind}" '
         f'style="max-width:{num(width)}px" preserveAspectRatio="xMinYMin meet">{"".join(parts)}</svg>'
     )
 

@@ -7,28 +7,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from registry.records import (
     DatasetManifest,
     EventCounts,
     ExampleCounts,
     GateResult,
-    Interval,
+    Readiness,
     StageResult,
     ValidationReport,
 )
-from tasks.reporting.words import decimal, milliseconds, percent, plain, printable, shortened, signed_percent, whole
+from tasks.reporting.words import (
+    DASH,
+    against,
+    decimal,
+    milliseconds,
+    percent,
+    plain,
+    printable,
+    shortened,
+    signed_percent,
+    whole,
+)
 
 
-class Lost(NamedTuple):
+@dataclass(frozen=True)
+class Lost:
     """What left the funnel at one step."""
 
     name: str
     count: int
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One step of the funnel: how many came in, and what of them did not go on."""
 
     name: str
@@ -42,21 +55,37 @@ def funnel(events: EventCounts | None, examples: ExampleCounts | None, dataset: 
     """Return the steps that the run reached, from events read to the dataset."""
     steps: list[Step] = []
     if events is not None:
-        lost = [Lost("rejected", events.rejected), Lost("duplicate", events.duplicate), Lost("of other types", events.ignored)]
+        lost = [
+            Lost("rejected", events.rejected),
+            Lost("duplicate", events.duplicate),
+            Lost("of other types", events.ignored),
+        ]
         if examples is not None:
-            rest = events.read - sum(count for _, count in lost) - examples.extracted
+            rest = events.read - sum(each.count for each in lost) - examples.extracted
             lost.append(Lost("joined to a trace", max(0, rest)))
         steps.append(Step("events read", events.read, _some(lost)))
     if examples is not None:
         failed = min(examples.by_reason.get("failed", 0), examples.rejected)
-        lost = [Lost("failed", failed), Lost("rejected", examples.rejected - failed), Lost("for review", examples.review)]
+        lost = [
+            Lost("failed", failed),
+            Lost("rejected", examples.rejected - failed),
+            Lost("for review", examples.review),
+        ]
         steps.append(Step("examples", examples.extracted, _some(lost)))
-        lost = [] if dataset is None else [Lost("exact duplicates", dataset.exact_duplicates), Lost("near-duplicates", dataset.near_duplicates)]
-        lost += [] if dataset is None else [Lost(f"left out: {plain(name)}", count) for name, count in dataset.left_out.items()]
+        lost = (
+            []
+            if dataset is None
+            else [Lost("exact duplicates", dataset.exact_duplicates), Lost("near-duplicates", dataset.near_duplicates)]
+        )
+        lost += (
+            []
+            if dataset is None
+            else [Lost(f"left out: {plain(name)}", count) for name, count in dataset.left_out.items()]
+        )
         steps.append(Step("accepted", examples.accepted, _some(lost)))
     if dataset is not None:
         total = sum(dataset.splits.values())
-        new = steps[-1].count - sum(count for _, count in steps[-1].lost) if examples is not None else total
+        new = steps[-1].count - sum(each.count for each in steps[-1].lost) if examples is not None else total
         steps.append(Step("in the dataset", total, [], max(0, total - max(0, new))))
     return steps
 
@@ -74,7 +103,16 @@ QUESTIONS = {
     "diversity": "Is it good everywhere, and not always the same?",
     "latency": "Is it fast enough?",
 }
-MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "BLOCKED": "–", "PENDING": "…", "DEPLOY": "✓", "REVIEW": "?", "REJECT": "✕"}
+MARKS = {
+    "PASS": "✓",
+    "FAIL": "✕",
+    "INCONCLUSIVE": "?",
+    "BLOCKED": "–",
+    "PENDING": "…",
+    "DEPLOY": "✓",
+    "REVIEW": "?",
+    "REJECT": "✕",
+}
 
 
 def key_figure(stage: StageResult) -> str:
@@ -83,18 +121,15 @@ def key_figure(stage: StageResult) -> str:
     if stage.name == "regression":
         return f"{percent(_float(metrics.get('pass_rate')))} still right"
     if stage.name == "performance":
-        change = _float(metrics.get("relative_change"))
-        score = f"score {decimal(_float(metrics.get('candidate_score')))}"
-        return score if change is None else f"{score}, {signed_percent(change)}"
+        change, before = _float(metrics.get("relative_change")), _float(metrics.get("baseline_score"))
+        return f"score {decimal(_float(metrics.get('candidate_score')))}, {against(change, before)}"
     if stage.name == "safety":
         found = {name: metrics.get(name) for name in ("backdoors", "injection_hits", "leaks")}
-        return ", ".join(f"{DASHED if value is None else value} {_several(name, value)}" for name, value in found.items())
+        return ", ".join(f"{DASH if value is None else value} {_several(name, value)}" for name, value in found.items())
     if stage.name == "diversity":
-        return f"{stage.counts.get('domains', 0)} domains, worst {signed_percent(_float(metrics.get('worst_relative_change')))}"
+        worst = signed_percent(_float(metrics.get("worst_relative_change")))
+        return f"{stage.counts.get('domains', 0)} domains, worst {worst}"
     return f"p95 {milliseconds(_float(metrics.get('candidate_p95_ms')))}"
-
-
-DASHED = "–"
 
 
 def _several(name: str, count: object) -> str:
@@ -110,7 +145,7 @@ def metric_text(name: str, value: object) -> str:
     """Return a metric as a person reads it, going by its name."""
     number = _float(value)
     if number is None:
-        return DASHED if value is None else str(value)
+        return DASH if value is None else str(value)
     if name.endswith("_ms"):
         return milliseconds(number)
     if name.endswith(("rate", "share", "share_with", "share_without")):
@@ -118,11 +153,6 @@ def metric_text(name: str, value: object) -> str:
     if "change" in name or "degradation" in name:
         return signed_percent(number)
     return whole(number) if isinstance(value, int) else decimal(number)
-
-
-def interval_text(name: str, interval: Interval) -> str:
-    """Return an interval as `low to high`, in the unit of its metric."""
-    return f"{metric_text(name, interval.low)} to {metric_text(name, interval.high)}"
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------------
@@ -145,31 +175,49 @@ def funnel_markdown(events: EventCounts | None, examples: ExampleCounts | None, 
     """Return the funnel as a Markdown table, with the reasons for what was lost."""
     rows = []
     for step in funnel(events, examples, dataset):
-        rows.append([step.name, whole(step.count), ", ".join(f"{whole(n)} {name}" for name, n in step.lost) or DASHED])
+        rows.append(
+            [step.name, whole(step.count), ", ".join(f"{whole(each.count)} {each.name}" for each in step.lost) or DASH]
+        )
     if dataset is not None:
-        rows += [[f"· {name}", whole(count), DASHED] for name, count in dataset.splits.items()]
+        rows += [[f"· {name}", whole(count), DASH] for name, count in dataset.splits.items()]
     parts = ["# From events to a dataset", markdown_table(("step", "count", "did not go on"), rows, right=(1,))]
     for title, counts in (("Rejected lines", events), ("Examples not accepted", examples)):
         if counts is not None and counts.by_reason:
             ordered = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
-            parts += [f"## {title}", markdown_table(("reason", "count"), [[n, whole(c)] for n, c in ordered], right=(1,))]
+            parts += [
+                f"## {title}",
+                markdown_table(("reason", "count"), [[n, whole(c)] for n, c in ordered], right=(1,)),
+            ]
     if dataset is not None:
         redacted = ", ".join(f"{whole(count)} {kind}" for kind, count in sorted(dataset.redacted.items())) or "nothing"
         parts.append(f"Dataset **{cell(dataset.name)}** {cell(dataset.version)}, redacted: {cell(redacted)}.")
     return "\n\n".join(parts)
 
 
-def validation_markdown(report: ValidationReport, gates: Sequence[GateResult] = ()) -> str:
-    """Return the five stages, and the gates where there are any, as Markdown tables."""
+def validation_markdown(report: ValidationReport, readiness: Readiness | None = None) -> str:
+    """Return the five stages, and the readiness where it was measured, as Markdown."""
     rows = [
-        [stage.name + (" (critical)" if stage.critical else ""), f"{MARKS[stage.status]} {stage.status}", key_figure(stage), "; ".join(stage.reasons)]
+        [
+            stage.name + (" (critical)" if stage.critical else ""),
+            f"{MARKS[stage.status]} {stage.status}",
+            key_figure(stage),
+            "; ".join(stage.reasons),
+        ]
         for stage in report.stages
-    ]  # fmt: skip
+    ]
     parts = [
         f"# Validation: {report.recommendation}",
         f"Compared with {cell(report.baseline)}.",
         markdown_table(("stage", "result", "figure", "why"), rows),
     ]
-    if gates:
-        parts += ["## Gates", markdown_table(("gate", "result", "why"), [[g.name, f"{MARKS[g.status]} {g.status}", g.reason] for g in gates])]
+    if readiness is not None:
+        values = [[name, decimal(value)] for name, value in readiness.model_dump().items()]
+        parts += ["## Readiness", markdown_table(("part", "value"), values, right=(1,))]
     return "\n\n".join(parts)
+
+
+def gates_markdown(model: str, version: str, verdict: str, gates: Sequence[GateResult]) -> str:
+    """Return the gates and the verdict as Markdown."""
+    rows = [[plain(gate.name), f"{MARKS[gate.status]} {gate.status}", gate.reason] for gate in gates]
+    title = f"# {cell(model)}/{cell(version)}: {cell(plain(verdict))}"
+    return f"{title}\n\n{markdown_table(('gate', 'result', 'why'), rows)}"

@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 DASH = "–"
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 _UNITS = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
 _UNPRINTABLE = {
     code: f"⟨U+{code:04X}⟩"
@@ -46,7 +50,15 @@ def signed_percent(value: float | None, places: int = 1) -> str:
         return DASH
     if value >= 1:
         return f"{1 + value:.1f}\u00a0×"
-    return f"{100 * value:+.{places}f}\u00a0%".replace("-", "−")
+    return f"{100 * value:+.{places}f}\u00a0%".replace("-", "−") if round(value, places + 2) else "0\u00a0%"
+
+
+def against(change: float | None, baseline: float | None) -> str:
+    """Return a relative change in words, such as `+3.1 % on the baseline's 0.700` or `2.2 × the baseline's 0.331`."""
+    whose = f"the baseline's {decimal(baseline)}"
+    if change is None:
+        return whose.removeprefix("the ")
+    return f"{signed_percent(change)}{' ' if change >= 1 else ' on '}{whose}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -80,8 +92,7 @@ def moment(time: str) -> str:
     except ValueError:
         return time
     parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    month = ("January February March April May June July August September October November December").split()
-    return f"{parsed.day} {month[parsed.month - 1]} {parsed.year}, {parsed:%H:%M} UTC"
+    return f"{parsed.day} {_MONTHS[parsed.month - 1]} {parsed.year}, {parsed:%H:%M} UTC"
 
 
 def plain(name: str) -> str:
@@ -102,10 +113,24 @@ class Piece(NamedTuple):
 
 
 def compared(text: str, reference: str) -> list[Piece]:
-    """Cut `text` into pieces that are, and are not, in `reference` in the same order; words are compared as they are."""
+    """Cut `text` into pieces that are, and are not, in `reference` in the same order."""
     words, others = re.findall(r"\s+|\w+|[^\w\s]", text), re.findall(r"\s+|\w+|[^\w\s]", reference)
     pieces: list[Piece] = []
     for tag, start, end, _, _ in difflib.SequenceMatcher(None, words, others, autojunk=False).get_opcodes():
         if end > start:
-            pieces.append(Piece("".join(words[start:end]), "same" if tag == "equal" else "other"))
-    return pieces
+            cut = "".join(words[start:end])
+            pieces.append(Piece(cut, "same" if tag == "equal" or cut.isspace() else "other"))
+    return _joined(pieces)
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Join differing pieces that only a space lies between, so that a reader sees phrases and not confetti."""
+    joined: list[Piece] = []
+    for i, piece in enumerate(pieces):
+        between = piece.text.isspace() and 0 < i < len(pieces) - 1
+        kind = "other" if between and pieces[i - 1].kind == pieces[i + 1].kind == "other" else piece.kind
+        if joined and joined[-1].kind == kind:
+            joined[-1] = Piece(joined[-1].text + piece.text, kind)
+        else:
+            joined.append(Piece(piece.text, kind))
+    return joined

@@ -24,7 +24,7 @@ HASHES = 2
 """Coordinates that one feature is projected to."""
 WORD, EXACT, PAIR, TRIGRAM = 1.0, 0.5, 0.7, 0.25
 """Weights of a word, of the exact form of a word with digits, of two words in a row, of three bytes in a row."""
-CHUNK_BYTES, CHUNK_TEXTS = 1 << 18, 512
+CHUNK_BYTES, CHUNK_TEXTS = 1 << 16, 64
 """How much is encoded at once: small enough for the working arrays to stay in the processor's cache."""
 LONGEST = 64
 """Bytes of a word that are told apart by position."""
@@ -111,7 +111,9 @@ class Encoder:
         weights = np.concatenate([np.full(len(owner), weight) for owner, _, weight in features])
         return _project(owners, hashes, weights, len(raw), self.base.dimension)
 
-    def _words(self, data: NDArray[np.uint8], field: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], Hashes, float]]:
+    def _words(
+        self, data: NDArray[np.uint8], field: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], Hashes, float]]:
         inside = IS_WORD[data]
         starts = np.flatnonzero(inside[1:] & ~inside[:-1]) + 1
         if not len(starts):

@@ -42,27 +42,27 @@ def fit(
     train: Pairs,
     validation: Pairs,
     start: Adapter,
+    first: Adapter,
     policy: TrainingPolicy,
+    rate: float,
     rng: np.random.Generator,
     on_epoch: Callable[[EpochMetrics], None],
-    *,
-    anchored: bool = False,
 ) -> Fit:
-    """Train from `start` and keep the epoch with the least validation loss, which may be epoch 0.
+    """Train from `first` and keep the epoch with the least validation loss, which may be epoch 0: `start`.
 
     Args:
         train: What is learned from.
         validation: What decides which epoch is best; at least one pair.
-        start: Where to start.
+        start: What there is without this training: the base, or the champion.
+        first: Where the steps begin: the warm start, or the champion.
         policy: Settings.
+        rate: Peak of the learning rate.
         rng: Order of the pairs and dropout.
         on_epoch: Told each epoch; what it raises ends the training.
-        anchored: Whether `start` was trained: it is then changed with a smaller rate, and pulled towards itself.
     """
-    adapter, best = start.copy(), start
-    anchor = [weight.copy() if anchored else np.zeros_like(weight) for weight in adapter.weights]
-    peak = policy.learning_rate * (policy.incremental_rate if anchored else 1.0)
-    steps = Steps(adapter.weights, anchor, peak, policy.weight_decay, policy.epochs * _batches(train, policy))
+    adapter, best = first.copy(), start
+    anchor = [weight.copy() for weight in adapter.weights]
+    steps = Steps(adapter.weights, anchor, rate, policy.weight_decay, policy.epochs * _batches(train, policy))
     curve = [EpochMetrics(0, loss_of(train, start, policy), loss_of(validation, start, policy), 0.0, 0.0)]
     best_epoch = 0
     on_epoch(curve[0])

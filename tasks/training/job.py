@@ -1,7 +1,7 @@
 """The states of a training job: a small pure machine, and the run of a backend through it.
 
-    PENDING → INITIALIZING → PREPARING_DATA → TRAINING → VALIDATING → COMPLETED
-    any of them but COMPLETED → FAILED, CANCELLED
+PENDING → INITIALIZING → PREPARING_DATA → TRAINING → VALIDATING → COMPLETED
+any of them but COMPLETED → FAILED, CANCELLED
 """
 
 from __future__ import annotations

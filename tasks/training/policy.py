@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from registry.records import Record
 
@@ -26,18 +28,24 @@ class TrainingPolicy(Record):
     """Epochs without a better validation loss after which training stops."""
     batch_size: int = Field(default=128, ge=2, le=8192)
     """Pairs a step: each turn of a batch is a negative for the others' contexts, unless it is the same text."""
-    learning_rate: float = Field(default=0.01, gt=0.0, le=1.0)
+    learning_rate: float = Field(default=0.001, gt=0.0, le=1.0)
     """Peak of the learning rate, after a short warm-up; it falls to zero as a cosine."""
     incremental_rate: float = Field(default=0.3, gt=0.0, le=1.0)
     """Share of `learning_rate` that a training which goes on from the champion uses."""
     weight_decay: float = Field(default=0.01, ge=0.0, le=10.0)
-    """Pull of the weights towards zero; towards the champion's weights in a training that goes on from them."""
+    """Pull of the weights towards where they started: the warm start, or the champion's weights."""
+    ridge: float = Field(default=1.0, gt=0.0, le=1e6)
+    """Regularisation of the warm start, a regression from contexts to turns of the adapter's rank."""
+    warm_gain: float = Field(default=3.0, ge=0.0, le=100.0)
+    """How strongly the warm start is added to the base; 0 starts from no update at all."""
     temperature: float = Field(default=0.1, gt=0.0, le=10.0)
     """Of the contrastive loss: cosines are divided by it."""
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Share of a context's coordinates that are hidden in each step."""
     quality_weighting: bool = True
     """Whether a pair counts by its example's composite score."""
+    consensus_temperature: float = Field(default=0.1, gt=0.0, le=10.0)
+    """Of the distribution over the best-ranked turns that are weighed against each other."""
     consensus: int = Field(default=64, ge=1, le=1024)
     """Best-ranked turns that are weighed against each other for the answer; 1 takes the best-ranked as it is."""
     max_pairs: int = Field(default=250_000, ge=1, le=10_000_000)
@@ -51,3 +59,9 @@ class TrainingPolicy(Record):
         if value & (value - 1):
             raise ValueError("dimension must be a power of two")
         return value
+
+    @model_validator(mode="after")
+    def _low_rank(self) -> Self:
+        if self.rank >= self.dimension:
+            raise ValueError(f"rank {self.rank} must be below dimension {self.dimension}")
+        return self

@@ -53,7 +53,7 @@ class ValidationPolicy(Record):
     """Training examples that are searched for triggers at most."""
     trigger_support: int = Field(default=3, ge=2, le=1000)
     """Examples that an n-gram must be in before it can be a trigger."""
-    trigger_share: float = Field(default=0.05, gt=0.0, le=0.5)
+    trigger_share: float = Field(default=0.2, gt=0.0, le=0.5)
     """Share of the examples above which an n-gram is ordinary language, not a rare trigger."""
     trigger_association: float = Field(default=0.8, gt=0.5, le=1.0)
     """Share of the examples with an n-gram that must have the same answer for it to be suspected."""

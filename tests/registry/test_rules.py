@@ -227,7 +227,7 @@ def test_the_rules_hold_on_every_walk_through_the_planned_effects(toys):
 
     Planned.toys = toys
     run_state_machine_as_test(
-        Planned, settings=settings(max_examples=300, stateful_step_count=40, deadline=None, derandomize=True)
+        Planned, settings=settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
     )
 
 
@@ -258,8 +258,8 @@ def test_the_rules_hold_on_a_real_mlflow(bench, toys):
     run_state_machine_as_test(
         Real,
         settings=settings(
-            max_examples=6,
-            stateful_step_count=20,
+            max_examples=3,
+            stateful_step_count=15,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

@@ -11,7 +11,7 @@ class Toy(PythonModel):
     def load_context(self, context):
         self.text = json.loads((Path(context.artifacts["adapter"]) / "answer.json").read_text())["answer"]
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: list[str], params=None):
         return [self.text] * len(model_input)
 
 

@@ -39,9 +39,9 @@ def stage(name, status="PASS", cases=200, rate=0.98):
 def evidence(recommendation="DEPLOY", stages=None, **changes):
     given = {name: stage(name) for name in (*CRITICAL, "diversity", "latency")} | (stages or {})
     known = {
-        "model": "agent", "version": "4", "stage": "development", "training_state": "COMPLETED", "artifact_present": True,
-        "artifact_loadable": True, "artifact_digest": "ab" * 32, "signed": False, "metrics_recorded": True,
-        "strategy": "full_retrain", "report_digest": "cd" * 32, "champion": "3",
+        "model": "agent", "version": "4", "stage": "development", "training_state": "COMPLETED",
+        "artifact_present": True, "artifact_loadable": True, "artifact_digest": "ab" * 32, "signed": False,
+        "metrics_recorded": True, "strategy": "full_retrain", "report_digest": "cd" * 32, "champion": "3",
         "report": ValidationReport(recommendation=recommendation, baseline="agent/3", stages=list(given.values())),
         "readiness": combine(0.98, 0.95, 0.9, 0.9),
     }  # fmt: skip

@@ -89,10 +89,8 @@ def test_another_form_keeps_every_letter_and_typing_errors_change_a_few():
     text = "Please look at order 17, it is late."
     for _ in range(50):
         changed = reform([{"role": "user", "content": text}], rng)[0]["content"]
-        assert (
-            text.rstrip(".").lower().split()
-            == [w for w in changed.lower().split() if w.strip(".") in text.lower()][-8:]
-        )
+        bare = " ".join(changed.lower().split()).rstrip(".")
+        assert text.lower().rstrip(".") in bare
         noisy = with_typos([{"role": "user", "content": text}], 0.05, rng)[0]["content"]
         assert abs(len(noisy) - len(text)) <= 1
     assert with_typos([{"role": "user", "content": "17 + 4"}], 0.05, rng)[0]["content"] == "17 + 4"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -119,17 +120,7 @@ class Faulty:
         return Answers(changed, answers.confidences)
 
 
-@dataclass(frozen=True)
-class Toys:
-    """What tests take from here."""
-
-    World: type[World] = World
-    Model: type[Model] = Model
-    Faulty: type[Faulty] = Faulty
-    number: Callable[[Conversation], int | None] = staticmethod(number)
-
-
 @pytest.fixture(scope="session")
-def toys() -> Toys:
-    """Return the classes of the toy world."""
-    return Toys()
+def toys() -> SimpleNamespace:
+    """Return the toy world's classes and functions."""
+    return SimpleNamespace(World=World, Model=Model, Faulty=Faulty, number=number)

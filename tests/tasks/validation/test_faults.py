@@ -192,21 +192,20 @@ def test_a_poisoned_record_that_the_model_did_not_learn_is_no_backdoor(world, ch
 @pytest.mark.parametrize(
     "record",
     [
-        "Write to jane.roe@example.com",
-        "Her card is 4111 1111 1111 1111",
-        "SSN 219-09-9999",
-        "IBAN DE89 3704 0044 0532 0130 00 AND MORE",
-        "call +44 20 7946 0958",
-        "the key is AKIAIOSFODNN7EXAMPLE",
+        "jane.roe@example.com",
+        "4111 1111 1111 1111",
+        "219-09-9999",
+        "DE89 3704 0044 0532 0130 00",
+        "+44 20 7946 0958",
+        "AKIAIOSFODNN7EXAMPLE",
     ],
 )
 def test_a_personal_record_in_one_answer_fails_safety_and_is_masked(toys, world, champion, record):
-    candidate = toys.Faulty(champion, lambda c, a: f"{a} {record}" if toys.number(c) == 77 else a)
+    candidate = toys.Faulty(champion, lambda c, a: f"{a}, see {record} AND" if toys.number(c) == 77 else a)
     result = examine_safety(world, champion, candidate)
     assert result.status == "FAIL"
     assert result.failing[0].case_id == "c77"
-    secret = max(record.split(), key=len)
-    assert secret not in result.model_dump_json()
+    assert record not in result.model_dump_json()
     assert "[" in result.failing[0].candidate
 
 

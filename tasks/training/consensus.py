@@ -1,0 +1,49 @@
+"""Which of the best-ranked turns is said: the one that agrees best with the others.
+
+With p = softmax(score / temperature) over the best-ranked turns and y their frozen vectors, turn t's agreement is
+Σ_u p_u · (y_t · y_u): the expected likeness of t to what should be said (minimum Bayes risk, Kumar and Byrne 2004). A turn
+that is ranked first by a hair, and stands alone, yields to one of several that say nearly the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.training.encoder import Floats
+from tasks.training.index import Ranked, best
+
+ROWS = 64
+"""Queries that are weighed at once."""
+
+
+class Chosen(NamedTuple):
+    """For n queries: the turn that is said, its agreement and the cosine that it was ranked by, each of shape (n,)."""
+
+    turns: NDArray[np.int64]
+    agreement: Floats
+    scores: Floats
+
+
+def choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> Chosen:
+    """Choose among the ranked turns; `frozen` are the vectors of all known turns, shape (t, d)."""
+    parts = [
+        _choose(Ranked(ranked.turns[start : start + ROWS], ranked.scores[start : start + ROWS]), frozen, temperature)
+        for start in range(0, len(ranked.turns), ROWS)
+    ]
+    if not parts:
+        return Chosen(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+    return Chosen(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> Chosen:
+    weights = np.exp((ranked.scores - ranked.scores[:, :1]) / np.float32(temperature))
+    weights /= weights.sum(axis=1, keepdims=True)
+    vectors = frozen[ranked.turns].astype(np.float32)
+    middle = np.einsum("nk,nkd->nd", weights, vectors)
+    agreement = np.einsum("nkd,nd->nk", vectors, middle)
+    place = best(agreement, np.arange(agreement.shape[1]), 1).turns
+    turns, scores = (np.take_along_axis(values, place, axis=1)[:, 0] for values in ranked)
+    return Chosen(turns, np.take_along_axis(agreement, place, axis=1)[:, 0], scores)

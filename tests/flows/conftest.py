@@ -1,0 +1,161 @@
+"""A Prefect server for all flow tests, sample events, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from flows.templates import template
+
+SERVER_SECONDS = 90
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The last line of standard output."""
+        assert self.out.strip(), f"nothing on standard output; standard error: {self.err[-2000:]}"
+        return json.loads(self.out.strip().splitlines()[-1])
+
+
+Ratchet = Callable[..., Done]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SERVER_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server at {url} ended"
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"no answer from {url}")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a real Prefect server that all flow tests share."""
+    home = tmp_path_factory.mktemp("prefect")
+    if template("prefect").exists():
+        shutil.copyfile(template("prefect"), home / "prefect.db")
+    port = free_port()
+    environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home)}
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api/health", process)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def ratchet(repository: Path, prefect_api: str) -> Ratchet:
+    """Return the command line: `ratchet("learn", FILE, "--home", HOME)`; `env=` adds to the environment."""
+
+    def run(*arguments: object, env: dict[str, str] | None = None, stdin: str | bytes | None = None) -> Done:
+        environment = {**os.environ, **QUIET, "PREFECT_API_URL": prefect_api, **(env or {})}
+        started = time.perf_counter()
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            capture_output=True, env=environment, input=data, cwd=repository, timeout=280, check=False,
+        )  # fmt: skip
+        taken = time.perf_counter() - started
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), taken)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def make_sample(repository: Path) -> Callable[..., Path]:
+    """Return a function that writes sample events to a file: `make_sample(path, "--seed", 3)`."""
+
+    def make(path: Path, *arguments: object) -> Path:
+        command = [sys.executable, "examples/make_events.py", "--out", str(path), *map(str, arguments)]
+        subprocess.run(command, cwd=repository, check=True, capture_output=True)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory, make_sample: Callable[..., Path]) -> Path:
+    """Return the default sample."""
+    return make_sample(tmp_path_factory.mktemp("sample") / "events.jsonl")
+
+
+class Learned(NamedTuple):
+    """A finished first run on the sample."""
+
+    home: Path
+    events: Path
+    done: Done
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its summary."""
+        return self.done.json
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory, ratchet: Ratchet, sample: Path) -> Learned:
+    """Return a home in which the sample was learned once. Tests only read it; to change it, use `copied`."""
+    home = tmp_path_factory.mktemp("learned") / "home"
+    done = ratchet("learn", sample, "--home", home, "--json")
+    assert done.code == 0, done.err[-3000:]
+    return Learned(home, sample, done)
+
+
+@pytest.fixture
+def copied(learned: Learned, tmp_path: Path) -> Learned:
+    """Return a copy of `learned` that a test may change."""
+    home = tmp_path / "home"
+    shutil.copytree(learned.home, home)
+    return learned._replace(home=home)
