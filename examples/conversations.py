@@ -163,7 +163,9 @@ def _handle(intent: dict[str, Any], slots: Slots, rng: random.Random, *, good: b
     if not good and rng.random() < 0.4:
         return [_said("assistant", rng.choice(_UNHELPFUL))]
     result = (
-        _with_hint(outcome["result"], outcome["reply"]) if outcome is not intent["outcome"][-1] else outcome["result"]
+        _with_article(outcome["result"], outcome["reply"])
+        if outcome is not intent["outcome"][-1]
+        else outcome["result"]
     )
     steps = [_call(intent["tool"], intent["arguments"], result, slots)]
     if not good:
@@ -173,19 +175,20 @@ def _handle(intent: dict[str, Any], slots: Slots, rng: random.Random, *, good: b
     if "ask" in outcome:
         steps.append(_said("user", fill(rng.choice(outcome["ask"]), slots)))
         if "tool2" in outcome:
-            result = _with_hint(outcome["result2"], outcome["reply2"])
+            result = _with_article(outcome["result2"], outcome["reply2"])
             steps.append(_call(outcome["tool2"], outcome["arguments2"], result, slots))
         steps.append(_said("assistant", fill(outcome["reply2"], slots)))
     return steps
 
 
-def _with_hint(result: str, reply: str) -> str:
-    """Return a tool's result with the key words of the help article that applies, which is what many tools return.
+def _with_article(result: str, reply: str) -> str:
+    """Return a tool's result with the help article that applies, as many tools return it.
 
-    It is what an untrained model can go by: it shares words with the right answer.
+    The article has the answer's words, but not what the agent asks back: this much a model can do untrained.
     """
-    words = [word for word in re.findall(r"[^\W\d_]+", reply) if len(word) > 3]
-    return f'{result[:-1]}, "help": "{" ".join(words[:12]).lower()}"}}'
+    sentences = re.findall(r"[^.?!。？]+[.?!。？]", reply)
+    article = "".join(each for each in sentences if each[-1] not in "?？").strip() or reply
+    return f'{result[:-1]}, "article": {json.dumps(article, ensure_ascii=False)}}}'
 
 
 def _said(who: str, text: str) -> Step:

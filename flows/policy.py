@@ -36,6 +36,7 @@ from tasks.validation.policy import ValidationPolicy
 
 Where = tuple[str | int, ...]
 """The way to a setting: its section, its name, a position in a list."""
+MAX_DEPTH = 20
 MAX_BYTES = 256 * 1024
 """A policy is a page. What is larger is something else, and reading it as YAML would take long."""
 
@@ -166,10 +167,7 @@ _Loader.add_implicit_resolver(
 
 
 def _read_yaml(text: str, lines: dict[Where, int], problems: list[Problem]) -> Any:
-    for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):  # a page of them can stand for a gigabyte
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            raise ValueError(f"line {line}: aliases (*name) are not allowed")
+    _refuse_tricks(text)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -179,6 +177,18 @@ def _read_yaml(text: str, lines: dict[Where, int], problems: list[Problem]) -> A
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _refuse_tricks(text: str) -> None:
+    """Refuse what makes a small file large or slow, while it is still a stream of events."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.AliasEvent):  # a page of them can stand for a gigabyte
+            raise ValueError(f"line {line}: aliases (*name) are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"line {line}: nested too deeply")
 
 
 def _note_keys(node: yaml.Node, path: Where, lines: dict[Where, int], problems: list[Problem]) -> None:

@@ -95,7 +95,7 @@ def make_dataset(run: Run) -> BuildResult:
     def build() -> BuildResult:
         return build_dataset(
             job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
-            run=mapper(job.settings, run.progress.advance),
+            run=mapper(job.settings, run.progress.advance), partition_bytes=job.settings.partition_bytes,
         )  # fmt: skip
 
     def still(known: BuildResult) -> bool:

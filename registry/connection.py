@@ -187,6 +187,11 @@ def relocate(database: sqlite3.Connection, experiment: str, artifacts: Path) -> 
     tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "experiments" not in tables:
         return False  # a fresh file: MLflow will make its tables
+    database.execute(  # MLflow's default experiment keeps its files in whatever folder it was made from
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0 "
+        "AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = 0)",
+        (f"{artifacts}/0",),
+    )
     found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
     if found is None or found[0] == str(artifacts):
         return False

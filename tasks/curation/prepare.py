@@ -57,8 +57,8 @@ def prepare(examples: pa.Table, numbers: pa.Table, kinds: Collection[Kind], fold
         folder: Where the part is written.
         buckets: How many ranges of example_id the part is cut into.
     """
-    redacted = redact(examples, kinds)
-    rows = redacted.table.select(ROW.names).cast(ROW)
+    redacted = redact(examples.select(ROW.names).cast(ROW), kinds)
+    rows = redacted.table
     keys = id_keys(rows["example_id"])
     order = np.lexsort((numbers["event_key"].to_numpy(), keys))
     rows = rows.take(pa.array(order))

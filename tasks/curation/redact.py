@@ -1,7 +1,7 @@
 """Replace personal data and secrets by typed placeholders, before anything is written.
 
-Most conversations hold none: one RE2 pattern (`redact_rules.SUSPECT`) passes over the whole column and only its hits are
-decoded and examined by the exact rules. The raw value is kept nowhere; what remains is a count of each kind.
+Most conversations hold none: RE2 patterns (`redact_rules.SUSPECTS`) pass over whole columns, and only the rows that they
+hit are decoded and examined by the exact rules. The raw value is kept nowhere; what remains is a count of each kind.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tasks.curation.policy import KINDS, Kind
-from tasks.curation.redact_rules import RULES, SUSPECT
+from tasks.curation.redact_rules import RULES, SUSPECTS
 
 ID_KINDS: tuple[Kind, ...] = ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN", "EMAIL")
 """Kinds that are looked for in identifiers. Not the numeric ones: an id is often a number, and no rule could tell."""
@@ -38,8 +40,13 @@ class Redacted(NamedTuple):
 
 def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection[Kind] = KINDS) -> str:
     """Replace every value of `kinds` in `text` by its placeholder, and add to `counts`."""
+    tested: dict[Callable[[str], bool], bool] = {}
     for kind, rule in RULES.items():
-        if kind not in kinds or not rule.may_have(text):
+        if kind not in kinds:
+            continue
+        if rule.may_have not in tested:  # several kinds share a test, and replacing values makes no new ones
+            tested[rule.may_have] = rule.may_have(text)
+        if not tested[rule.may_have]:
             continue
         pieces: list[str] = []
         last = 0
@@ -88,10 +95,10 @@ def _redact_value(value: Any, key: str, counts: Counter[str], kinds: Collection[
 def redact_messages(messages: str, counts: Counter[str], kinds: Collection[Kind] = KINDS) -> str:
     """Redact a conversation given as JSON; roles and call ids stay as they are."""
     before = counts.total()
-    redacted = _redact_value(json.loads(messages), "", counts, kinds)
+    redacted = _redact_value(msgspec.json.decode(messages), "", counts, kinds)
     if counts.total() == before:
         return messages  # not one byte changes where nothing was found
-    return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(redacted).decode()
 
 
 def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
@@ -108,29 +115,47 @@ def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
     if not kinds:
         return Redacted(examples, {})
     examples = _redact_messages(examples, counts, kinds)
-    changes = dict.fromkeys(TEXT_COLUMNS, lambda value: redact_text(value, counts, kinds))
-    changes |= dict.fromkeys(ID_COLUMNS, lambda value: _pseudonym(value, counts, kinds))
-    for name, change in changes.items():
+    ids = [kind for kind in ID_KINDS if kind in kinds]
+    for name in (*TEXT_COLUMNS, *ID_COLUMNS):
         if name in examples.column_names:
-            rows, values = _changed(examples[name], change)
-            examples = _replaced(examples, name, rows, values)
+            change, wanted = (_pseudonym, ids) if name in ID_COLUMNS else (redact_text, kinds)
+            examples = _replaced(examples, name, *_changed(examples[name], change, counts, wanted))
     return Redacted(examples, {kind: counts[kind] for kind in KINDS if counts[kind]})
 
 
 def _redact_messages(examples: pa.Table, counts: Counter[str], kinds: Collection[Kind]) -> pa.Table:
-    rows, values = _changed(examples["messages"], lambda value: redact_messages(value, counts, kinds))
+    rows, values = _changed(examples["messages"], redact_messages, counts, kinds)
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in values]
     return _replaced(_replaced(examples, "messages", rows, values), "example_id", rows, digests)
 
 
-def _changed(column: pa.ChunkedArray, change: Callable[[str], str]) -> tuple[list[int], list[str]]:
+Change = Callable[[str, Counter[str], Collection[Kind]], str]
+
+
+def _changed(
+    column: pa.ChunkedArray, change: Change, counts: Counter[str], kinds: Collection[Kind]
+) -> tuple[list[int], list[str]]:
     """Return the rows of a column that `change` changes, and their new values."""
-    mask = pc.fill_null(pc.match_substring_regex(column, SUSPECT), fill_value=False)
-    hits = np.flatnonzero(mask.to_numpy())
-    before = column.take(pa.array(hits)).to_pylist()
-    after = [change(value) for value in before]
-    changed = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    return hits[changed].tolist() if changed else [], [after[i] for i in changed]
+    rules = {pattern: [kind for kind in some if kind in kinds] for some, pattern in SUSPECTS.items()}
+    rules = {pattern: some for pattern, some in rules.items() if some}
+    if not rules:
+        return [], []
+    hits = np.flatnonzero(_matches(column, "|".join(rules)))
+    suspects = column.take(pa.array(hits))
+    which = np.array([_matches(suspects, pattern) for pattern in rules]).T.tolist()
+    rows, values = [], []
+    for row, before, marks in zip(hits.tolist(), suspects.to_pylist(), which, strict=True):
+        looked_for = [kind for mark, some in zip(marks, rules.values(), strict=True) if mark for kind in some]
+        after = change(before, counts, looked_for)
+        if after != before:
+            rows.append(row)
+            values.append(after)
+    return rows, values
+
+
+def _matches(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.fill_null(pc.match_substring_regex(column, pattern), fill_value=False).to_numpy()
+    return found
 
 
 def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[str]) -> pa.Table:
@@ -147,7 +172,7 @@ def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[
 def _pseudonym(identifier: str, counts: Counter[str], kinds: Collection[Kind]) -> str:
     """Return an identifier that holds an e-mail address or a secret as its digest, so that it still identifies."""
     found: Counter[str] = Counter()
-    if redact_text(identifier, found, [kind for kind in ID_KINDS if kind in kinds]) == identifier:
+    if redact_text(identifier, found, kinds) == identifier:
         return identifier
     counts.update(found)
     return "sha256:" + hashlib.sha256(identifier.encode()).hexdigest()[:32]

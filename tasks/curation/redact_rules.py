@@ -227,7 +227,7 @@ _SEVEN_DIGITS = re.compile(r"\d(?:[ ().-]{0,2}\d){6}|\d{2}[/-]\d{3}")
 
 
 def _has_many_digits(text: str) -> bool:
-    return _SEVEN_DIGITS.search(text) is not None
+    return _DIGIT.search(text) is not None and _SEVEN_DIGITS.search(text) is not None
 
 
 class Rule(NamedTuple):
@@ -259,18 +259,25 @@ RULES: dict[Kind, Rule] = {
     "IP_ADDRESS": Rule(lambda text: text.count(".") >= 3 or text.count(":") >= 2, _address),
 }
 
-SUSPECT = (
-    r"@[^\s\"@]*\.|://[^\s/\"@]*:[^\s/\"@]*@|-----BEGIN|eyJ"
+_SECRET_SUSPECT = (
+    r"://[^\s/\"@]*:[^\s/\"@]*@|-----BEGIN|eyJ"
     r"|A(?:KIA|SIA|ROA|IDA|GPA|NPA|NVA|BIA|CCA)|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|hooks\.slack|sk-"
     r"|[rs]k_(?:live|test)_|AIza|hf_|npm_|SG\.|[Bb]earer\s"
     r"|(?i:passw|passphrase|pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token|access[_-]?token)"
-    r"|\d(?:[ ().\\/-]{0,2}\d){8}"
+)
+_NUMBER_SUSPECT = (
+    r"\d(?:[ ().\\/-]{0,2}\d){8}"
     r"|(?i:phone|tel|mobile|cell|fax|whatsapp|call|text|dial|reach)[^0-9]{0,14}\d(?:[ ().-]{0,2}\d){6}"
-    r"|(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::"
     r"|[A-Z]{2}\d{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{4}"
 )
-"""One RE2 pattern, wider than all rules together, that a text without personal data seldom matches.
+SUSPECTS: dict[tuple[Kind, ...], str] = {
+    ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN"): _SECRET_SUSPECT,
+    ("EMAIL",): r"@[^\s\"@]*\.",
+    ("IBAN", "CARD", "SSN", "PHONE"): _NUMBER_SUSPECT,
+    ("IP_ADDRESS",): r"(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::",
+}
+"""RE2 patterns, each wider than the rules of its kinds together, that a text without personal data seldom matches.
 
-It is applied to the JSON form of a conversation, where a line break is `\\n` and a quote `\\"`: so it has no word
+They are applied to the JSON form of a conversation, where a line break is `\\n` and a quote `\\"`: so they have no word
 boundaries, and every rule's core survives JSON's escapes.
 """

@@ -22,6 +22,8 @@ PRIVATE = frozenset(
 MAX_NESTING = 100
 """Arguments given as text that are nested deeper are kept as text."""
 
+CALL_IDS = tuple(f"call_{number}" for number in range(256))
+
 _encode = msgspec.json.Encoder().encode
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -71,7 +73,7 @@ class Built(NamedTuple):
     messages: list[Said | Called | Answered]
     """Ends with the last assistant turn; empty if there is none."""
     prompt: str
-    """Text of the first user turn, or an empty text."""
+    """What the user wants: the text of the first user turn, or an empty text."""
     turns: int
     """User and assistant messages."""
     calls: int
@@ -144,7 +146,8 @@ class Builder:
     def user(self, step: Step) -> None:
         """Take what the user says."""
         if text := as_text(step.observation):
-            self._flush()
+            if self.thought:
+                self.say("")
             self.messages.append(Said("user", text))
             self.turns += 1
 
@@ -159,26 +162,30 @@ class Builder:
 
     def call(self, step: Step) -> None:
         """Take a tool call and its observation; without a tool's name it is only text."""
-        tool = step.tool.strip() if step.tool else ""
-        if not tool:
+        tool = step.tool
+        if not tool or tool.isspace():
             self.say(as_text(step.arguments))
             self.observe(step)
             return
-        name = f"call_{self.calls}"
-        arguments = arguments_text(step.arguments)
-        self._turn(Called("assistant", self.thought, (Call(name, "function", Function(tool, arguments)),)))
-        self.spoken, self.thought, self.ended = arguments, "", tool.lower() in TERMINAL
+        messages, number = self.messages, self.calls
+        name = CALL_IDS[number] if number < len(CALL_IDS) else f"call_{number}"
+        self.spoken = arguments = arguments_text(step.arguments)
+        self.last = len(messages)
+        messages.append(Called("assistant", self.thought, (Call(name, "function", Function(tool, arguments)),)))
+        self.thought, self.ended = "", tool.lower() in TERMINAL
         self.calls += 1
+        self.turns += 1
         self.tools.add(tool)
         if step.observation is not None:
-            self.messages.append(Answered("tool", name, "" if self.ended else as_text(step.observation)))
+            messages.append(Answered("tool", name, "" if self.ended else as_text(step.observation)))
 
     def observe(self, step: Step) -> None:
         """Take an observation: the answer to the open tool call, else something that the assistant was told."""
         text = as_text(step.observation)
         if not text:
             return
-        self._flush()
+        if self.thought:
+            self.say("")
         previous = self.messages[-1] if self.messages else None
         if isinstance(previous, Called):
             self.messages.append(Answered("tool", previous.tool_calls[0].id, "" if self.ended else text))
@@ -187,6 +194,7 @@ class Builder:
                 previous.content = f"{previous.content}\n{text}" if previous.content else text
         else:
             self.messages.append(Said("user", text))
+            self.turns += 1
 
     def model(self, step: Step) -> None:
         """Take a call of a language model: its system text, and what it said."""
@@ -196,7 +204,7 @@ class Builder:
 
     def other(self, step: Step) -> None:
         """Take a step of unknown type as a tool call if it names a tool; else skip and count it."""
-        if step.tool and step.tool.strip():
+        if step.tool and not step.tool.isspace():
             self.call(step)
         else:
             self.unknown += 1
@@ -206,36 +214,32 @@ class Builder:
         if self.thought:
             text, self.thought = f"{self.thought}\n{text}" if text else self.thought, ""
         if text:
-            self._turn(Said("assistant", text))
+            self.last = len(self.messages)
+            self.messages.append(Said("assistant", text))
+            self.turns += 1
             self.spoken, self.ended = text, False
 
     def finish(self, output: str) -> None:
         """End with the last assistant turn, to which `output` is added only if it says something new."""
         if output and not self.ended and not self._says(output):
             self.say(output)
-        self._flush()
-        dropped = self.messages[self.last + 1 :]
-        self.turns -= sum(message.role == "user" for message in dropped)
-        del self.messages[self.last + 1 :]
+        elif self.thought:
+            self.say("")
+        messages, end = self.messages, self.last + 1
+        if end < len(messages):
+            self.turns -= [message.role for message in messages[end:]].count("user")
+            del messages[end:]
 
     def _says(self, output: str) -> bool:
         """Return whether the assistant has said `output`: earlier on word for word, or last of all as part of more."""
+        if output == self.spoken and not self.thought:
+            return True
         if any(message.content == output for message in self.messages if message.role == "assistant"):
             return True
         form = answer_form(output)
-        if self.thought or not isinstance(self.messages[self.last] if self.messages else None, Called):
-            return f" {form} " in f" {answer_form(self.thought or self.spoken)} "
-        return form == answer_form(_argument_values(self.spoken))
-
-    def _flush(self) -> None:
-        """A thought that nothing follows is what the assistant said."""
-        if self.thought:
-            self.say("")
-
-    def _turn(self, message: Said | Called) -> None:
-        self.last = len(self.messages)
-        self.messages.append(message)
-        self.turns += 1
+        if self.last >= 0 and not self.thought and isinstance(self.messages[self.last], Called):
+            return form == answer_form(_argument_values(self.spoken))
+        return f" {form} " in f" {answer_form(self.thought or self.spoken)} "
 
     def _system(self, text: str) -> None:
         if text and not (self.messages and self.messages[0].role == "system"):
@@ -276,7 +280,11 @@ def build(data: Data, output: str) -> Built:
     steps = data.steps or ()
     builder = Builder()
     prompt = ""
-    if not any(step.type in _USER_STEPS and step.observation for step in steps):
+    for step in steps:
+        if step.type in _USER_STEPS and step.observation:
+            prompt = as_text(step.observation)
+            break
+    else:
         prompt = first_turn(data)
         if prompt:
             builder.messages.append(Said("user", prompt))
@@ -284,10 +292,7 @@ def build(data: Data, output: str) -> Built:
     for step in steps:
         HANDLERS.get(step.type, _other)(builder, step)
     builder.finish(output)
-    messages = builder.messages
-    if not prompt:
-        prompt = next((message.content for message in messages if message.role == "user"), "")
-    return Built(messages, prompt, builder.turns, builder.calls, len(builder.tools), builder.unknown)
+    return Built(builder.messages, prompt, builder.turns, builder.calls, len(builder.tools), builder.unknown)
 
 
 def first_turn(data: Data) -> str:

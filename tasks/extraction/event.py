@@ -103,6 +103,18 @@ def read_line(line: bytes, policy: ExtractionPolicy) -> Event | Fault | None:
         return _event(_attributes(_loaded(line, policy)), policy)
     except NotAnEventError as error:
         return error.fault
+    except RecursionError:
+        return Fault("E7027", too_deep(nesting(line), policy))
+
+
+def too_large(size: int, policy: ExtractionPolicy) -> str:
+    """Say that a line is too long."""
+    return f"the line has {size} bytes, the limit is {policy.max_event_bytes}"
+
+
+def too_deep(levels: int, policy: ExtractionPolicy) -> str:
+    """Say that a value is nested too deep."""
+    return f"{levels} levels of nesting, the limit is {policy.max_nesting}"
 
 
 def _refuse(code: str, reason: str) -> NoReturn:
@@ -112,7 +124,7 @@ def _refuse(code: str, reason: str) -> NoReturn:
 def _loaded(line: bytes, policy: ExtractionPolicy) -> dict[str, Any]:
     """Return the object that `line` holds."""
     if len(line) > policy.max_event_bytes:
-        _refuse("E7028", f"the line has {len(line)} bytes, the limit is {policy.max_event_bytes}")
+        _refuse("E7028", too_large(len(line), policy))
     if b"\x00" in line:
         _refuse("E7030", f"NUL byte at byte {line.index(0)} of the line")
     try:
@@ -120,7 +132,7 @@ def _loaded(line: bytes, policy: ExtractionPolicy) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         _refuse("E7020", f"{error.reason} at byte {error.start} of the line")
     if (levels := nesting(line)) > policy.max_nesting:
-        _refuse("E7027", f"{levels} levels of nesting, the limit is {policy.max_nesting}")
+        _refuse("E7027", too_deep(levels, policy))
     try:
         value = json.loads(
             text, parse_int=_integer, parse_constant=lambda name: _refuse("E7026", f"{name} is not JSON")
@@ -163,7 +175,7 @@ def _attributes(value: dict[str, Any]) -> dict[str, Any]:
             _refuse("E7023", f"attribute {name} is missing")
         if not isinstance(value[name], str):
             _refuse("E7025", f"{name} is a {_json_name(value[name])}, not a string")
-        if not value[name].strip():
+        if not value[name]:
             _refuse("E7023", f"attribute {name} is empty")
         _check_string(value[name], name)
     if value["specversion"] != "1.0":

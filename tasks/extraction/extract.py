@@ -9,12 +9,13 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from tasks.extraction.columns import EXAMPLES, FEEDBACK
-from tasks.extraction.decode import decode_block
+from tasks.extraction.decode import Decoder
+from tasks.extraction.event import FEEDBACK as FEEDBACK_TYPE
 from tasks.extraction.inputs import Partition
 from tasks.extraction.lines import Block, read_blocks
 from tasks.extraction.policy import ExtractionPolicy
-from tasks.extraction.rejects import Reject
-from tasks.extraction.rows import example_rows, feedback_rows
+from tasks.extraction.rejects import Fault, Reject
+from tasks.extraction.rows import FeedbackRows, TraceRows
 
 
 class LineCounts(NamedTuple):
@@ -116,17 +117,35 @@ class _Part:
         self.lines: Counter[int] = Counter()
 
     def add(self, block: Block) -> None:
-        """Take one block."""
-        decoded = decode_block(block, self.partition.pieces[block.piece].name, self.policy)
-        self.examples.append(example_rows(decoded, self.position, self.notes))
-        self.feedback.append(feedback_rows(decoded, self.position, self.notes))
-        self.rejects += decoded.rejects
-        self.ignored += decoded.ignored
-        self.notes["time_without_zone"] += decoded.zoneless
-        self.read += len(decoded.events) + decoded.ignored.total() + len(decoded.rejects)
+        """Take one block. Times are read together at its end; a line whose time is none is then refused."""
+        decoder, traces, feedback = self._rows(block, {})
+        times, feedback_times = traces.times(), feedback.times()
+        if times.unreadable or feedback_times.unreadable:
+            bad = [traces.traces[row][:2] for row in times.unreadable]
+            bad += [(feedback.places[row], feedback.events[row].time) for row in feedback_times.unreadable]
+            refused = {place: Fault("E7031", f"time is {str(time)[:40]!r}") for place, time in bad}
+            decoder, traces, feedback = self._rows(block, refused)
+            times, feedback_times = traces.times(), feedback.times()
+        self.examples.append(traces.batch(self.position, times.column))
+        self.feedback.append(feedback.batch(self.position, traces.notes))
+        rejects = decoder.rejects(self.partition.pieces[block.piece].name)
+        self.rejects += rejects
+        self.ignored += decoder.ignored
+        self.notes += traces.notes
+        self.notes["time_without_zone"] += times.zoneless + feedback_times.zoneless
+        self.read += len(traces.traces) + len(feedback.events) + decoder.ignored.total() + len(rejects)
         self.bytes += len(block.data)
         self.position += block.lines
         self.lines[block.piece] += block.lines
+
+    def _rows(self, block: Block, refused: dict[int, Fault]) -> tuple[Decoder, TraceRows, FeedbackRows]:
+        decoder, traces, feedback = Decoder(block, self.policy, refused), TraceRows(), FeedbackRows()
+        for place, event in decoder.events():
+            if event.type == FEEDBACK_TYPE:
+                feedback.add(place, event)
+            else:
+                traces.add(place, event)
+        return decoder, traces, feedback
 
     def extracted(self) -> Extracted:
         """Return the part."""

@@ -20,9 +20,21 @@ def text_keys(texts: Iterable[str | None]) -> Keys:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64, copy=False)
 
 
+def repeated_keys(texts: Sequence[str | None]) -> Keys:
+    """Return the same as `text_keys`, quickly where few texts are distinct."""
+    distinct = list(dict.fromkeys(texts))
+    keys = dict(zip(distinct, text_keys(distinct).tolist(), strict=True))
+    return np.array([keys[text] for text in texts], dtype=np.uint64)
+
+
+def pair_keys(first: Keys, second: Keys) -> Keys:
+    """Return the key of each pair of keys, in which the order counts; 0 where `first` is 0."""
+    return np.where(first == 0, np.uint64(0), first * _ODD ^ second)
+
+
 def event_keys(sources: Sequence[str], ids: Sequence[str]) -> Keys:
-    """Return the key of each event's identity, (source, id); length-prefixed, so that no two pairs run together."""
-    return text_keys([f"{len(source)}:{source}{ident}" for source, ident in zip(sources, ids, strict=True)])
+    """Return the key of each event's identity: (source, id)."""
+    return pair_keys(text_keys(ids), repeated_keys(sources))
 
 
 def normalised(text: str) -> str:
@@ -31,3 +43,4 @@ def normalised(text: str) -> str:
 
 
 _NONE = bytes(8)
+_ODD = np.uint64(0x9E3779B97F4A7C15)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from registry.records import Reason
-from tasks.extraction import conversation, scores
+from tasks.extraction import scores
 from tasks.extraction.columns import EXAMPLES, FEEDBACK, JsonColumn, content_keys, example_ids
-from tasks.extraction.decode import Decoded
-from tasks.extraction.event import FEEDBACK as FEEDBACK_TYPE
+from tasks.extraction.conversation import as_text, build
 from tasks.extraction.event import PLANNING, Data, Event
-from tasks.extraction.keys import event_keys, normalised, text_keys
+from tasks.extraction.keys import event_keys, normalised, pair_keys, repeated_keys, text_keys
+from tasks.extraction.times import Times, read_times
 from tasks.extraction.traits import DIFFICULTIES, difficulties, domain_of, loads
 
 FAILED = frozenset(
@@ -28,111 +29,152 @@ FAILED = frozenset(
 _DIFFICULTIES = pa.array(DIFFICULTIES)
 
 
-class _Built:
-    """What the traces of a block gave, one list a property."""
+class _Trace(NamedTuple):
+    """What is kept of a trace event beside its messages."""
+
+    place: int
+    time: str | None
+    source: str
+    id: str
+    subject: str | None
+    session: str | None
+    trace: str | None
+    agent: str | None
+    model_version: str | None
+    task_type: str | None
+    domain: str
+    prompt: str
+    flags: int
+    turns: int
+    calls: int
+    tools: int
+    quality: float | None
+    confidence: float | None
+
+
+class TraceRows:
+    """Collects the traces of a block."""
 
     def __init__(self) -> None:
         self.messages = JsonColumn()
-        self.flags: list[int] = []
-        self.prompts: list[str] = []
-        self.domains: list[str] = []
-        self.counts: list[tuple[int, int, int]] = []
-        self.quality: list[float | None] = []
-        self.confidence: list[float | None] = []
+        self.traces: list[tuple[Any, ...]] = []
+        self.notes: Counter[str] = Counter()
+        """What was odd in traces that were taken all the same."""
+
+    def add(self, place: int, event: Event) -> None:
+        """Take one trace."""
+        data, notes = event.data or Data(), self.notes
+        task = data.task
+        planning = event.type == PLANNING
+        output = as_text(data.plan or data.plan_text if planning else data.output)
+        made = build(data, output)
+        flags = _flags(data, planning and not output, bool(made.messages), made.prompt)
+        if made.unknown:
+            notes["unknown_step"] += made.unknown
+        self.messages.add(made.messages, keep=not flags)
+        self.traces.append(
+            (  # a plain tuple in the order of `_Trace`: a named one takes five times as long to make
+                place,
+                event.time,
+                event.source,
+                event.id,
+                event.subject or None,
+                _name(data.session_id or data.session or data.conversation_id),
+                _name(data.trace_id),
+                data.agent,
+                data.model_version,
+                task.type if task else None,
+                domain_of(task.domain if task else None, made.prompt),
+                normalised(made.prompt),
+                flags,
+                made.turns,
+                made.calls,
+                made.tools,
+                scores.inline_quality(data, notes),
+                scores.in_range(data.confidence, 1.0, notes),
+            )
+        )
+
+    def times(self) -> Times:
+        """Return the times of the traces."""
+        return read_times([trace[1] for trace in self.traces])
+
+    def batch(self, position: int, times: pa.Array) -> pa.RecordBatch:
+        """Return the traces as rows of `EXAMPLES`; `position` is how many lines of the part were before the block."""
+        column = _Trace(*zip(*self.traces, strict=True)) if self.traces else _Trace(*[()] * len(_Trace._fields))
+        quality, confidence, flags = _floats(column.quality), _floats(column.confidence), _integers(column.flags)
+        size = np.array(self.messages.sizes, dtype=np.int64)
+        load = loads(_integers(column.turns), _integers(column.calls), _integers(column.tools), size)
+        trace_key = text_keys(column.trace)
+        columns = {
+            "position": position + _integers(column.place),
+            "event_key": event_keys(column.source, column.id),
+            "content_key": content_keys(self.messages.digests, quality, confidence, flags.astype(np.float64)),
+            "trace_key": trace_key,
+            "work_key": pair_keys(trace_key, repeated_keys(column.agent)),
+            "subject_key": text_keys(column.subject),
+            "session_key": repeated_keys(column.session),
+            "prompt_key": text_keys(column.prompt),
+            "flags": flags,
+            "failed": flags & int(Reason.FAILED_TRACE) != 0,
+            "example_id": example_ids(self.messages.digests),
+            "messages": self.messages.array(),
+            "domain": column.domain,
+            "task_type": column.task_type,
+            "difficulty": _DIFFICULTIES.take(pa.array(difficulties(load))),
+            "subject": column.subject,
+            "session": column.session,
+            "quality": _nullable(quality),
+            "confidence": _nullable(confidence),
+            "model_version": column.model_version,
+            "agent": column.agent,
+            "time": times,
+            "event_source": column.source,
+            "event_id": column.id,
+            "trace_id": column.trace,
+        }
+        return _batch(columns, EXAMPLES)
 
 
-def example_rows(decoded: Decoded, position: int, notes: Counter[str]) -> pa.RecordBatch:
-    """Return the traces of a block as rows of `EXAMPLES`; oddities are counted in `notes`.
+class FeedbackRows:
+    """Collects the recorded feedback of a block."""
 
-    Args:
-        decoded: The block.
-        position: Lines of the part before the block.
-        notes: Counts, by name.
-    """
-    chosen = np.array([event.type != FEEDBACK_TYPE for event in decoded.events], dtype=bool)
-    events = [event for event in decoded.events if event.type != FEEDBACK_TYPE]
-    built = _Built()
-    for event in events:
-        _build(event, built, notes)
-    quality, confidence = _floats(built.quality), _floats(built.confidence)
-    flags = np.array(built.flags, dtype=np.uint32)
-    failed = flags & np.uint32(Reason.FAILED_TRACE) != 0
-    counts = np.array(built.counts, dtype=np.int64).reshape(-1, 3)
-    load = loads(counts[:, 0], counts[:, 1], counts[:, 2], np.array(built.messages.sizes, dtype=np.int64))
-    data = [event.data or Data() for event in events]
-    subjects = [event.subject or None for event in events]
-    sessions = [_name(item.session_id or item.session or item.conversation_id) for item in data]
-    traces = [_name(item.trace_id) for item in data]
-    sources, ids = [event.source for event in events], [event.id for event in events]
-    columns = {
-        "position": position + np.array(decoded.places, dtype=np.uint32)[chosen],
-        "event_key": event_keys(sources, ids),
-        "content_key": content_keys(built.messages.digests, quality, confidence, flags.astype(np.float64)),
-        "trace_key": text_keys(traces),
-        "work_key": text_keys(trace and f"{item.agent}\n{trace}" for trace, item in zip(traces, data, strict=True)),
-        "subject_key": text_keys(subjects),
-        "session_key": text_keys(sessions),
-        "prompt_key": text_keys(built.prompts),
-        "flags": flags,
-        "failed": failed,
-        "example_id": example_ids(built.messages.digests),
-        "messages": built.messages.array(),
-        "domain": built.domains,
-        "task_type": [item.task.type if item.task else None for item in data],
-        "difficulty": _DIFFICULTIES.take(pa.array(difficulties(load))),
-        "subject": subjects,
-        "session": sessions,
-        "quality": _nullable(quality),
-        "confidence": _nullable(confidence),
-        "model_version": [item.model_version for item in data],
-        "agent": [item.agent for item in data],
-        "time": decoded.times.filter(pa.array(chosen)),
-        "event_source": sources,
-        "event_id": ids,
-        "trace_id": traces,
-    }
-    return _batch(columns, EXAMPLES)
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.places: list[int] = []
+
+    def add(self, place: int, event: Event) -> None:
+        """Take one `feedback.recorded`."""
+        self.events.append(event)
+        self.places.append(place)
+
+    def times(self) -> Times:
+        """Return the times of the feedback."""
+        return read_times([event.time for event in self.events])
+
+    def batch(self, position: int, notes: Counter[str]) -> pa.RecordBatch:
+        """Return the feedback as rows of `FEEDBACK`; what was odd is counted in `notes`."""
+        data = [event.data or Data() for event in self.events]
+        columns = {
+            "position": position + _integers(self.places),
+            "event_key": event_keys([event.source for event in self.events], [event.id for event in self.events]),
+            "content_key": text_keys([f"{item.trace_id}\n{item.kind}\n{item.value!r}" for item in data]),
+            "trace_key": text_keys([_name(item.trace_id) for item in data]),
+            "score": _nullable(_floats([scores.recorded_score(item, notes) for item in data])),
+        }
+        return _batch(columns, FEEDBACK)
 
 
-def feedback_rows(decoded: Decoded, position: int, notes: Counter[str]) -> pa.RecordBatch:
-    """Return the feedback of a block as rows of `FEEDBACK`; see `example_rows`."""
-    rows = [row for row, event in enumerate(decoded.events) if event.type == FEEDBACK_TYPE]
-    events = [decoded.events[row] for row in rows]
-    data = [event.data or Data() for event in events]
-    columns = {
-        "position": np.array([position + decoded.places[row] for row in rows], dtype=np.uint32),
-        "event_key": event_keys([event.source for event in events], [event.id for event in events]),
-        "content_key": text_keys([f"{item.trace_id}\n{item.kind}\n{item.value!r}" for item in data]),
-        "trace_key": text_keys([_name(item.trace_id) for item in data]),
-        "score": _nullable(_floats([scores.recorded_score(item, notes) for item in data])),
-    }
-    return _batch(columns, FEEDBACK)
-
-
-def _build(event: Event, built: _Built, notes: Counter[str]) -> None:
-    """Add what one trace gives."""
-    data = event.data or Data()
-    planning = event.type == PLANNING
-    output = conversation.as_text(data.plan or data.plan_text if planning else data.output)
-    made = conversation.build(data, output)
+def _flags(data: Data, empty_plan: bool, spoken: bool, prompt: str) -> int:
+    """Return why a trace teaches nothing, as bits of `registry.records.Reason`."""
     flags = 0
     if data.status is not None and data.status.strip().lower() in FAILED:
-        flags |= Reason.FAILED_TRACE
-    if planning and not output:
-        flags |= Reason.EMPTY_OUTPUT
-    elif not made.messages:
-        flags |= Reason.NO_ASSISTANT_TURN
-    elif not made.prompt:
-        flags |= Reason.NO_USER_TURN
-    built.messages.add(made.messages, keep=not flags)
-    built.flags.append(flags)
-    built.prompts.append(normalised(made.prompt))
-    built.domains.append(domain_of(data.task.domain if data.task else None, made.prompt))
-    built.counts.append((made.turns, made.calls, made.tools))
-    built.quality.append(scores.inline_quality(data, notes))
-    built.confidence.append(scores.in_range(data.confidence, 1.0, notes))
-    if made.unknown:
-        notes["unknown_step"] += made.unknown
+        flags = int(Reason.FAILED_TRACE)
+    if spoken and prompt and not empty_plan:
+        return flags
+    if empty_plan:
+        return flags | Reason.EMPTY_OUTPUT
+    return flags | (Reason.NO_USER_TURN if spoken else Reason.NO_ASSISTANT_TURN)
 
 
 def _name(value: str | int | None) -> str | None:
@@ -140,9 +182,13 @@ def _name(value: str | int | None) -> str | None:
     return str(value) if value is not None and value != "" else None
 
 
-def _floats(values: list[float | None]) -> NDArray[np.float64]:
+def _floats(values: Any) -> NDArray[np.float64]:
     """Return numbers as an array with NaN where they are missing."""
     return np.array(values, dtype=np.float64)
+
+
+def _integers(values: Any) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
 
 
 def _nullable(values: NDArray[np.float64]) -> pa.Array:
@@ -150,7 +196,7 @@ def _nullable(values: NDArray[np.float64]) -> pa.Array:
     return pa.array(values, from_pandas=True)
 
 
-def _batch(columns: dict[str, object], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(columns: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, schema.field(name).type)
         for name, column in columns.items()

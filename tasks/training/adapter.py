@@ -4,8 +4,8 @@ For a frozen vector x of length 1, with down (d, r), up (r, d) and s = alpha / r
 
     h = x + s · (x · down) · up        z = h / |h|
 
-`up` starts as zeros, so that an untrained adapter is exactly the base. Contexts and turns have an update each; a context
-is compared with a turn by the cosine z_context · z_turn.
+`up` starts as zeros, so that an untrained adapter is exactly the base. Contexts and turns have an update
+each; a context is compared with a turn by the cosine z_context · z_turn.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def forward(rows: Floats, tower: Tower, scale: float) -> Pass:
     """Run n frozen rows (n, d) through one side."""
     low = rows @ tower.down
     low *= np.float32(scale)
-    z = low @ tower.up
+    z: Floats = low @ tower.up
     z += rows
-    lengths = np.sqrt(np.einsum("ij,ij->i", z, z))[:, None]
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", z, z))[:, None]
     lengths[lengths == 0] = 1  # an empty text has no direction
     z /= lengths
     return Pass(rows, z, low, lengths)

@@ -74,6 +74,8 @@ def write_artifact(
     from safetensors.numpy import save_file
 
     out.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, INDEX, TURNS, WEIGHTS):  # left by a training that was killed
+        (out / name).unlink(missing_ok=True)
     matrices = dict(zip(MATRICES, map(np.ascontiguousarray, adapter.weights), strict=True))
     save_file(matrices, out / WEIGHTS)
     columns = {"turn": turns.texts, "count": turns.counts, "domain": turns.domains}

@@ -1,8 +1,8 @@
 """Which of the best-ranked turns is said: the one that agrees best with the others.
 
 With p = softmax(score / temperature) over the best-ranked turns and y their frozen vectors, turn t's agreement is
-Σ_u p_u · (y_t · y_u): the expected likeness of t to what should be said (minimum Bayes risk, Kumar and Byrne 2004). A turn
-that is ranked first by a hair, and stands alone, yields to one of several that say nearly the same.
+Σ_u p_u · (y_t · y_u): the expected likeness of t to what should be said (minimum Bayes risk, Kumar and Byrne 2004). A
+turn that is ranked first by a hair, and stands alone, yields to one of several that say nearly the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ def choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> C
     ]
     if not parts:
         return Chosen(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
-    return Chosen(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Chosen(
+        np.concatenate([part.turns for part in parts]),
+        np.concatenate([part.agreement for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
 
 
 def _choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> Chosen:
@@ -45,5 +49,5 @@ def _choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> 
     middle = np.einsum("nk,nkd->nd", weights, vectors)
     agreement = np.einsum("nkd,nd->nk", vectors, middle)
     place = best(agreement, np.arange(agreement.shape[1]), 1).turns
-    turns, scores = (np.take_along_axis(values, place, axis=1)[:, 0] for values in ranked)
-    return Chosen(turns, np.take_along_axis(agreement, place, axis=1)[:, 0], scores)
+    row = np.arange(len(place)), place[:, 0]
+    return Chosen(ranked.turns[row], agreement[row], ranked.scores[row])

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.records import Record
+
 Floats = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
 
@@ -30,7 +32,7 @@ LONGEST = 64
 """Bytes of a word that are told apart by position."""
 
 
-class Base(NamedTuple):
+class Base(Record):
     """Which frozen base it is. Adapters can be compared, or continued, only on the same one."""
 
     name: str = "hashed-ngrams"
@@ -42,6 +44,14 @@ class Base(NamedTuple):
     def title(self) -> str:
         """Name, version, dimension and seed in one word."""
         return f"{self.name}-v{self.version}-d{self.dimension}-s{self.seed}"
+
+
+class Features(NamedTuple):
+    """Features of one kind: the text that each belongs to, its hash, and their weight."""
+
+    owners: NDArray[np.int64]
+    hashes: Hashes
+    weight: float
 
 
 class Tables(NamedTuple):
@@ -106,14 +116,12 @@ class Encoder:
         lengths = np.fromiter(map(len, raw), dtype=np.int64, count=len(raw)) + 1
         field = np.repeat(np.arange(len(raw)), lengths)  # of every byte after the first, a text's separator included
         features = [*self._words(data, field), _trigrams(data, field)]
-        owners = np.concatenate([owner for owner, _, _ in features])
-        hashes = mix(np.concatenate([values for _, values, _ in features]) ^ salts[owners])
-        weights = np.concatenate([np.full(len(owner), weight) for owner, _, weight in features])
+        owners = np.concatenate([kind.owners for kind in features])
+        hashes = mix(np.concatenate([kind.hashes for kind in features]) ^ salts[owners])
+        weights = np.concatenate([np.full(len(kind.owners), kind.weight) for kind in features])
         return _project(owners, hashes, weights, len(raw), self.base.dimension)
 
-    def _words(
-        self, data: NDArray[np.uint8], field: NDArray[np.int64]
-    ) -> list[tuple[NDArray[np.int64], Hashes, float]]:
+    def _words(self, data: NDArray[np.uint8], field: NDArray[np.int64]) -> list[Features]:
         inside = IS_WORD[data]
         starts = np.flatnonzero(inside[1:] & ~inside[:-1]) + 1
         if not len(starts):
@@ -130,15 +138,19 @@ class Encoder:
         before = np.concatenate([[np.uint64(0)], words[:-1]])
         before[np.concatenate([[True], owner[1:] != owner[:-1]])] = 0
         pairs = mix(before) + words
-        return [(owner, words, WORD), (owner[numbers], exact[numbers], EXACT), (owner, pairs, PAIR)]
+        return [
+            Features(owner, words, WORD),
+            Features(owner[numbers], exact[numbers], EXACT),
+            Features(owner, pairs, PAIR),
+        ]
 
 
-def _trigrams(data: NDArray[np.uint8], field: NDArray[np.int64]) -> tuple[NDArray[np.int64], Hashes, float]:
+def _trigrams(data: NDArray[np.uint8], field: NDArray[np.int64]) -> Features:
     """Three bytes in a row, digits blurred, within one text."""
     wide = BLUR[data].astype(np.uint64)
     packed = wide[:-2] | wide[1:-1] << np.uint64(8) | wide[2:] << np.uint64(16)
     whole = (data[:-2] != 0) & (data[1:-1] != 0) & (data[2:] != 0)
-    return field[: len(packed)][whole], packed[whole] + np.uint64(1 << 40), TRIGRAM
+    return Features(field[: len(packed)][whole], packed[whole] + np.uint64(1 << 40), TRIGRAM)
 
 
 def _project(
@@ -156,8 +168,9 @@ def _project(
 
 def unit(rows: Floats) -> Floats:
     """Bring each row to length 1; a row of zeros stays."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return rows / np.where(lengths > 0, lengths, np.float32(1))
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    lengths[lengths == 0] = 1
+    return rows / lengths
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:

@@ -58,14 +58,13 @@ def fit(
         policy: Settings.
         rate: Peak of the learning rate.
         rng: Order of the pairs and dropout.
-        on_epoch: Told each epoch; what it raises ends the training.
+        on_epoch: Told each epoch but 0; what it raises ends the training.
     """
     adapter, best = first.copy(), start
     anchor = [weight.copy() for weight in adapter.weights]
     steps = Steps(adapter.weights, anchor, rate, policy.weight_decay, policy.epochs * _batches(train, policy))
     curve = [EpochMetrics(0, loss_of(train, start, policy), loss_of(validation, start, policy), 0.0, 0.0)]
     best_epoch = 0
-    on_epoch(curve[0])
     for epoch in range(1, policy.epochs + 1):
         began = time.perf_counter()
         train_loss = _epoch(train, adapter, steps, policy, rng)

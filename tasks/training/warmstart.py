@@ -1,8 +1,8 @@
 """Where a full training begins: the best low-rank linear map from contexts to their turns, in closed form.
 
-Reduced-rank regression (Izenman 1975): with contexts X (n, d), turns Y (n, d) and ridge λ, W = (XᵀX + λI)⁻¹ XᵀY; its best
-approximation of rank r on the data is W V Vᵀ, where V are the first r right singular vectors of X W. It has one answer,
-whatever the seed, so that two trainings on nearly the same data begin, and end, near each other.
+Reduced-rank regression (Izenman 1975): with contexts X (n, d), turns Y (n, d) and ridge λ, W = (XᵀX + λI)⁻¹ XᵀY; its
+best approximation of rank r on the data is W V Vᵀ, where V are the first r right singular vectors of X W. It has one
+answer, whatever the seed, so that two trainings on nearly the same data begin, and end, near each other.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A real MLflow on SQLite for each test, started from a database that is migrated once."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -34,9 +35,14 @@ def template(tmp_path_factory):
     home = Home(tmp_path_factory.mktemp("template") / "home").create()
     connect(home, experiment="elsewhere")
     copy = home.root / "copy.db"
-    with sqlite3.connect(home.mlflow_database) as source, sqlite3.connect(copy) as target:
+    with (
+        contextlib.closing(sqlite3.connect(home.mlflow_database)) as source,
+        contextlib.closing(sqlite3.connect(copy)) as target,
+    ):
         source.backup(target)
         target.execute("DELETE FROM experiments")
+        target.commit()
+        target.execute("PRAGMA journal_mode=DELETE")
     return copy
 
 
