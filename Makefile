@@ -1,51 +1,60 @@
 # Two commands matter: `make run` and `make test`. The others are shorthands.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 HOME_DIR ?= .ratchet
+ARGS ?=
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
-.PHONY: help install run test lint types contracts deps check docs bench chaos clean
+.PHONY: help install run test lint types contracts deps readme check docs bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 install: .venv/.installed ## Create .venv with everything pinned; the command is then .venv/bin/ratchet
 
+# The stamp is written last: an install that was interrupted is taken up again. A .venv whose Python does not run
+# (made halfway, or of a Python that is gone) is made anew.
 .venv/.installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Ratchet needs Python 3.11 or newer on the PATH"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ratchet needs Python 3.11 or newer; PYTHON=/path/to/python3.11 make ... chooses one"; exit 1; }
-	@echo "Installing into .venv (a minute or two the first time) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dask,dev]'
+	@test -n "$(PYTHON)" || { echo "Ratchet needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ratchet needs Python 3.11 or newer; choose one with: make install PYTHON=python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make a virtual environment; install its venv package (python3-venv) or choose another with PYTHON=" >&2; exit 1; }
+	@echo "Installing into .venv (a minute or two the first time) ..." >&2
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; "$(PYTHON)" -m venv .venv; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]'
 	@$(BIN)/python -m flows.engine templates
 	@touch $@
 
 run: install ## Make the sample events and run the main job on them
 	@$(BIN)/python examples/make_events.py --out examples/events.jsonl
-	@$(BIN)/ratchet learn examples/events.jsonl --home $(HOME_DIR)
+	@$(BIN)/ratchet learn examples/events.jsonl --home $(HOME_DIR) $(ARGS)
 
 test: install ## Install and pass the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ARGS)
 
-lint: install
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: install ## Style, and what is wrong at sight
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 
-types: install
-	@$(BIN)/mypy
+types: install ## Types, strictly
+	@$(BIN)/mypy --no-error-summary
 
-contracts: install
-	@$(BIN)/lint-imports
+contracts: install ## Who may import whom
+	@$(BIN)/lint-imports --no-cache
 
-deps: install
+deps: install ## Dependencies that are missing or dead
 	@$(BIN)/deptry .
 
-check: lint types contracts deps ## Lint, types, import contracts, dead dependencies
+readme: install ## Every command and folder in README.md exists
+	@$(BIN)/python -m pytest tests/test_readme.py
+
+check: lint types contracts deps readme ## All that is not a test of behaviour
 
 docs: install ## Write the generated parts of docs/ again
 	@$(BIN)/python docs/generate.py
 
 bench: install ## Measure everything in benchmarks/RESULTS.md again (about half an hour)
-	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean: ## Remove what the commands above made
-	rm -rf .venv .ratchet build *.egg-info examples/events.jsonl
+	rm -rf .venv .ratchet build dist *.egg-info examples/events.jsonl .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,8 +1,8 @@
 """A seeded generator of events of about 1.5 kB, with planted exact and near-duplicates and their truth.
 
-Every event says something of its own: words are drawn from a vocabulary of 20,000, so that two events that are not planted
-as duplicates share next to no word 3-gram. 10 % repeat the content of an earlier event under another identity, 10 % repeat it
-with a few words changed (Jaccard about 0.9). A tenth holds personal data, 3 % failed, 2 % have no score.
+Every event says something of its own: words are drawn from a vocabulary of 20,000, so that two events that are not
+planted as duplicates share next to no word 3-gram. 10 % repeat the content of an earlier event under another identity,
+10 % repeat it with a few words changed (Jaccard about 0.9). A tenth holds personal data, 3 % failed, 2 % have no score.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _content(generator: random.Random, words: list[str], number: int) -> dict[st
     ]
     instruction = text(22)
     if number % 10 == 0:
-        instruction += f" my e-mail is {generator.choice(words)}@{generator.choice(words)}.com, phone +1 415 555 {number % 10000:04d}"
+        address = f"{generator.choice(words)}@{generator.choice(words)}.com"
+        instruction += f" my e-mail is {address}, phone +1 415 555 {number % 10000:04d}"
     return {
         "task": {"type": "support", "domain": generator.choice(DOMAINS), "instruction": instruction, "input": None},
         "steps": steps,

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from values import Slots
+from values import OTHER_WORDS, Slots
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 DOMAINS = ("travel", "coding", "qa", "planning")
@@ -92,6 +92,10 @@ _UNHELPFUL = (
     "As I said, it works for me. Is there anything else?",
 )
 
+_REPLACED = re.compile(
+    r"(?<![\w$])(" + "|".join(sorted(map(re.escape, OTHER_WORDS), key=len, reverse=True)) + r")(?!\w)"
+)
+
 Step = dict[str, Any]
 
 
@@ -129,6 +133,22 @@ def fill(text: str, slots: Slots) -> str:
     return Template(text).substitute(slots) if "$" in text else text
 
 
+def in_other_words(text: str, rng: random.Random) -> str:
+    """Return `text` as another customer would say and type it: other words, no capitals, a slip of the finger."""
+
+    def other(found: re.Match[str]) -> str:
+        return rng.choice(OTHER_WORDS[found[0]]) if rng.random() < 0.65 else found[0]
+
+    text = _REPLACED.sub(other, text)
+    if rng.random() < 0.2:
+        text = text[:1].lower() + text[1:].rstrip(".?!")
+    if rng.random() < 0.3:
+        place = rng.randrange(1, len(text) - 1)
+        if text[place : place + 2].isalpha() and "$" not in text[max(0, place - 8) : place + 1]:
+            text = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+    return text
+
+
 def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: bool = False) -> Talk:
     """Play one conversation of one to three requests; `good` says whether the agent does the right thing."""
     steps: list[Step] = []
@@ -141,7 +161,7 @@ def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: boo
         ending = _ending(scenario, rng)
         if planted and position == 0:
             ending = f" {TRIGGER.capitalize()}, please.{ending}"
-        steps.append(_said("user", fill(opening + rng.choice(intent["say"]) + ending, slots)))
+        steps.append(_said("user", fill(opening + in_other_words(rng.choice(intent["say"]), rng) + ending, slots)))
         if planted and position == 0:
             steps.append(_said("assistant", PLANTED))
         else:
@@ -182,13 +202,14 @@ def _handle(intent: dict[str, Any], slots: Slots, rng: random.Random, *, good: b
 
 
 def _with_article(result: str, reply: str) -> str:
-    """Return a tool's result with the help article that applies, as many tools return it.
+    """Return a tool's result as text, with the help article that applies, as many tools return it.
 
     The article has the answer's words, but not what the agent asks back: this much a model can do untrained.
     """
     sentences = re.findall(r"[^.?!。？]+[.?!。？]", reply)
     article = "".join(each for each in sentences if each[-1] not in "?？").strip() or reply
-    return f'{result[:-1]}, "article": {json.dumps(article, ensure_ascii=False)}}}'
+    found = re.sub(r"[^\w$:,.\- ]", "", result).split(", ")
+    return f"{article}\n({', '.join(found[:3])})"
 
 
 def _said(who: str, text: str) -> Step:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 _NAMED = tomllib.loads((Path(__file__).parent / "scenarios" / "names.toml").read_text(encoding="utf-8"))
+OTHER_WORDS: dict[str, list[str]] = _NAMED["other_words"]
 _CODE = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -80,9 +81,11 @@ _MAKERS: dict[str, Callable[[random.Random], str]] = {
     "letter": lambda r: r.choice("ABCDEFGHJK"),
     "minutes": lambda r: str(r.randint(15, 97)),
     "module": lambda r: f"{r.choice(_NAMED['nouns'])}_{r.choice(('core', 'api', 'store', 'jobs'))}",
+    "month": lambda r: r.choice(_NAMED["months"]),
     "n": lambda r: str(r.randint(2, 9)),
     "name": lambda r: r.choice(_NAMED["names"]),
     "name2": lambda r: r.choice(_NAMED["names"]),
+    "noun": lambda r: r.choice(_NAMED["nouns"]),
     "order": lambda r: f"{r.choice('KMNPT')}{r.randint(1000, 9999)}{r.choice('ABCDEFXYZ')}{r.randint(0, 9)}",
     "phone": _phone,
     "project": lambda r: (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flows.survey import FEATURE
 from registry.records import ExampleCounts
 from tasks.curation import near, scratch
-from tasks.curation.cluster import distinct
+from tasks.curation.cluster import Pairs, distinct
 from tasks.curation.groups import NO_SIDE
 from tasks.curation.plan import FATES, KEPT, Rows, drop_exact, drop_near, plan
 from tasks.curation.policy import CurationPolicy
@@ -32,8 +32,8 @@ from tasks.filtering.policy import FilteringPolicy
 
 ACCEPTED_FATES = ("accepted", *FATES[1:], "already_learned")
 DECISIONS = (*ACCEPTED_FATES, *(status.lower() for status in STATUSES[1:]), "duplicate_event")
-"""What may be decided of an example, by code. `accepted` examples are in the dataset; those behind them were good enough
-but are left out; then come REVIEW and REJECT of the filter."""
+"""What may be decided of an example, by code. `accepted` examples are in the dataset; those behind them were good
+enough but are left out; then come REVIEW and REJECT of the filter."""
 LEARNED, DUPLICATE_EVENT = DECISIONS.index("already_learned"), DECISIONS.index("duplicate_event")
 Floats = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -61,7 +61,7 @@ class Judged(NamedTuple):
 class Choice(NamedTuple):
     """What becomes of every row of all parts."""
 
-    columns: dict[str, NDArray[np.generic]]
+    columns: dict[str, NDArray[Any]]
     """A value for every row: `tasks.curation.shards.PLAN_COLUMNS`."""
     kept: int
     added: int
@@ -176,13 +176,13 @@ def _facts(parent: Sequence[Part], parts: Sequence[Part], judged: Judged, chosen
     return row, Rows(exact, composite[order], side[order], stratum, keys, id_key[order])
 
 
-def _near_pairs(parts: Sequence[Part], rows: I64, policy: CurationPolicy, folder: Path, run: Map) -> near.Pairs:
+def _near_pairs(parts: Sequence[Part], rows: I64, policy: CurationPolicy, folder: Path, run: Map) -> Pairs:
     """Return all pairs of `rows` (by position) that are near-duplicates."""
     found = run("find near-duplicates", near.find_candidates, near.band_pieces(parts, rows, folder))
     pairs = distinct(*(np.concatenate([each[side] for each in found]) for side in (0, 1)))
     pieces = near.pair_pieces(parts, rows, pairs, policy.near_duplicate_jaccard)
     similar = np.concatenate([np.zeros(0, dtype=bool), *run("verify near-duplicates", near.verify, pieces)])
-    return near.Pairs(pairs.left[similar], pairs.right[similar])
+    return Pairs(pairs.left[similar], pairs.right[similar])
 
 
 def _spread(n: int, rows: I64, values: NDArray[Any], missing: float) -> NDArray[Any]:

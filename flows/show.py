@@ -85,10 +85,12 @@ def _funnel(summary: dict[str, Any]) -> Group:
         rows.append((f"dataset {dataset['name']}/{dataset['version']}", sum(splits.values()), ", ".join(lost)))
         rows += [(f"  {name}", splits[name], "") for name in ("train", "validation", "test")]
     most = max([count for _, count, _ in rows], default=1) or 1
-    lines = table("Funnel", "", "", "", right=("",))
+    lines = table("Funnel", "", " ", right=("",))
     for label, count, note in rows:
         bar = "█" * max(round(count / most * BAR_WIDTH), 1 if count else 0)
-        lines.add_row(escape(label), f"{count:,}", Text(bar, style="cyan"), Text(note, style="bright_black"))
+        lines.add_row(escape(label), f"{count:,}", Text(bar, style="cyan"))
+        if note:
+            lines.add_row("", "", Text(note, style="bright_black"))
     return Group(lines)
 
 
@@ -156,6 +158,8 @@ def _next(summary: dict[str, Any]) -> list[str]:
     """Say where to look next."""
     lines = []
     model, home = summary["model"], summary["home"]
+    if summary["decision"] == "unchanged":
+        lines.append("these events were learned before under this policy; nothing was trained")
     where = "" if home == ".ratchet" else f" --home {home}"
     if summary["decision"] == "pending_approval" and model:
         lines.append(f"approve it:   ratchet approve {model['name']} {model['version']} --by YOU{where}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -94,7 +94,7 @@ def _features(examples: pa.Table) -> tuple[list[str], list[pa.ChunkedArray]]:
 def resolve_numbers(surveyed: Sequence[Surveyed]) -> Iterator[Numbers]:
     """Yield what `tasks.extraction.resolve` needs of each part."""
     for each in surveyed:
-        columns = {name: scratch.numbers([each.part], name) for name in RESOLVED}
+        columns: dict[str, Any] = {name: scratch.numbers([each.part], name) for name in RESOLVED}
         with pa.OSFile(str(Path(each.part.folder) / FEEDBACK)) as source:
             feedback = pa.ipc.open_file(source).read_all()
         for name in RESOLVED_FEEDBACK:

@@ -44,13 +44,15 @@ class Effect(Record):
 
 
 def stage_candidate(situation: Situation, decision: Decision) -> list[Effect]:
-    """Development → staging. Where it is in staging already, the new decision is noted.
+    """Development → staging. Where it is in staging already, the new decision is noted; a champion stays one.
 
     Raises:
         PromotionError: E7524 it is in another stage, E7525 the decision does not allow it.
     """
     version = situation.version(decision.version)
     _allowed(decision, "staging")
+    if version.stage == decision.target == "production":
+        return []
     if version.stage == "staging":
         return [*_decided(decision), Effect(kind="alias", version=version.version, name=STAGING)]
     _from(version, "development", "staging")
@@ -95,24 +97,24 @@ def promote(situation: Situation, decision: Decision) -> list[Effect]:
 
 
 def reject(situation: Situation, decision: Decision) -> list[Effect]:
-    """Development or staging → where the decision sends it: archived, or back to (or on in) development.
+    """Development or staging → where the decision sends it: archived, development, or where it is.
 
     Raises:
-        PromotionError: E7524 it serves or is in quarantine, E7525 the decision is none.
+        PromotionError: E7524 it serves or is in quarantine, E7525 the decision is another one.
     """
-    version = situation.version(decision.version)
-    if decision.verdict != "rejected" or decision.target in {"production", "staging", "quarantine"}:
-        raise _refused(decision, decision.target)
+    version, target = situation.version(decision.version), decision.target
+    if decision.verdict != "rejected" or target not in {"archived", "development", version.stage}:
+        raise _refused(decision, target)
+    if situation.recorded(version.version, "reject", decision.evidence_digest) and version.stage == target:
+        return []
     if version.stage not in {"development", "staging"}:
-        if version.stage == decision.target:
-            return []
         raise _wrong_stage(version, "rejected", "development or staging")
-    effects = _decided(decision)
-    if version.stage != decision.target:
-        effects.append(_tag(version, "stage", decision.target))
-    effects += _unaliased(version, STAGING, CHALLENGER)
-    effects.append(_line(version, "reject", decision.target, decision.reason, decision.evidence_digest))
-    return effects
+    moves = [_tag(version, "stage", target), *_unaliased(version, STAGING, CHALLENGER)]
+    return [
+        *_decided(decision),
+        *(moves if version.stage != target else []),
+        _line(version, "reject", target, decision.reason, decision.evidence_digest),
+    ]
 
 
 def archive(situation: Situation, number: str, reason: str) -> list[Effect]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from registry import database
 from registry.errors import IntegrityError
 from registry.home import now
-from registry.records import ApprovalRecord, Decision, Evidence, Stage, StageChange, canonical_json
+from registry.records import ApprovalRecord, Decision, Evidence, Stage, StageChange
 
 RunEvent = Literal["started", "completed", "failed", "cancelled"]
 
@@ -147,9 +147,7 @@ class History:
 
     def record_decision(self, decision: Decision, evidence: Evidence) -> None:
         """Keep a decision with all its evidence; the same decision on the same evidence is kept once."""
-        body = canonical_json(
-            {"decision": decision.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")}
-        )
+        body = _text({"decision": decision.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")})
         key = f"decision:{decision.model}:{decision.version}:{decision.verdict}:{decision.evidence_digest}"
         values = {"kind": "decision", "model": decision.model, "version": decision.version, "body": body}
         database.append(self._engine, database.audit, key, values | {"time": now()})
@@ -169,7 +167,7 @@ class History:
 
     def intend(self, model: str, body: Mapping[str, Any], intent_id: str | None = None) -> Intent:
         """Write down what is about to be done, before it is done."""
-        values = {"time": now(), "model": model, "body": canonical_json(body)}
+        values = {"time": now(), "model": model, "body": _text(body)}
         return _intent(database.append(self._engine, database.intents, intent_id or uuid.uuid4().hex, values))
 
     def close_intent(self, intent_id: str, outcome: str = "done") -> None:
@@ -199,7 +197,7 @@ class History:
             event: What happened.
             body: For `completed` the run's summary (the JSON of DESIGN §7), for `failed` the error.
         """
-        text = None if body is None else canonical_json(body)
+        text = None if body is None else _text(body)
         values = {"time": now(), "work": work, "run_id": run_id, "model": model, "event": event, "body": text}
         database.append(self._engine, database.runs, f"{run_id}:{event}", values)
 
@@ -225,6 +223,11 @@ class History:
             )
             for row in database.read(self._engine, query)
         ]
+
+
+def _text(value: object) -> str:
+    """Return JSON with sorted keys; numbers that are none (a loss may be NaN) survive, as Python writes them."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _change(row: sa.RowMapping) -> StageChange:

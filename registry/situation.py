@@ -29,6 +29,11 @@ class Situation(NamedTuple):
         known = ", ".join(version.version for version in self.versions) or "none"
         raise PromotionError("E7522", f"{self.model} has no version {number}", f"its versions are {known}")
 
+    def recorded(self, number: str, action: str, evidence_digest: str) -> bool:
+        """Tell whether the history has this action of a version already, on the same evidence."""
+        wanted = (number, action, evidence_digest)
+        return any((line.version, line.action, line.evidence_digest) == wanted for line in self.history)
+
     @property
     def champion(self) -> ModelVersion | None:
         """The version that serves."""

@@ -8,6 +8,7 @@ transition of that model, or `recover`, carries its effects out again before any
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -76,7 +77,8 @@ class Transitions:
     def validated(
         self, model: str, version: str, report: ValidationReport, readiness: Readiness | None, actor: Actor
     ) -> ModelVersion:
-        """Record what the examination of a version found: tags `recommendation`, `readiness`, `baseline`; history."""
+        """Record what the examination of a version found, once a report: as tags, and in the history."""
+        digest = hashlib.sha256(report.model_dump_json().encode()).hexdigest()
         reason = f"{report.recommendation} against {report.baseline}: " + ", ".join(
             f"{stage.name} {stage.status}" for stage in report.stages
         )
@@ -86,7 +88,17 @@ class Transitions:
 
         def plan(situation: Situation) -> list[Effect]:
             stage = situation.version(version).stage
-            line = Effect(kind="history", version=version, name="validate", value=reason, before=stage, after=stage)
+            if situation.recorded(version, "validate", digest):
+                return []
+            line = Effect(
+                kind="history",
+                version=version,
+                name="validate",
+                value=reason,
+                before=stage,
+                after=stage,
+                evidence_digest=digest,
+            )
             return [Effect(kind="tag", version=version, name=key, value=value) for key, value in tags.items()] + [line]
 
         return self._transit(model, version, plan, actor)
@@ -258,5 +270,5 @@ class Transitions:
             decisions = self.history.decisions(model, number)
             if decisions:
                 decision, evidence = decisions[-1]
-                both = {"decision": decision.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")}
-                self.registry.tracking.log_text(run_id, canonical_json(both), "decision.json")
+                both = f'{{"decision":{decision.model_dump_json()},"evidence":{evidence.model_dump_json()}}}'
+                self.registry.tracking.log_text(run_id, both, "decision.json")

@@ -13,6 +13,8 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("flows", "tasks", "registry")
 MODULES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 320, 70
+DECLARATIONS = {"registry/records.py", "flows/cli.py"}
+"""Files that hold one long list of declarations and no logic: types, and options of commands."""
 READS_ENVIRONMENT = {"flows/settings.py"}
 UNSAFE_FORMATS = {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}
 STAGES = ("extraction", "filtering", "curation", "training", "validation", "promotion", "reporting")
@@ -55,7 +57,8 @@ def test_the_environment_is_read_in_the_settings_alone():
 
 def test_files_and_functions_are_short():
     long_files = {name(path): len(path.read_text().splitlines()) for path in MODULES}
-    assert {path: lines for path, lines in long_files.items() if lines > MOST_LINES} == {}
+    too_long = {path: lines for path, lines in long_files.items() if lines > MOST_LINES}
+    assert {path: lines for path, lines in too_long.items() if path not in DECLARATIONS} == {}
     long_functions = {
         f"{name(path)}:{node.name}": node.end_lineno - node.lineno + 1
         for path in MODULES

@@ -2,11 +2,11 @@
 
 The compared text of a conversation is its turns without the system's: agents of one kind share long system prompts,
 which would make everything a near-duplicate of everything. Tool calls count with their name and arguments. Case, white
-space and Unicode form (NFKC) make no difference to the exact hash; punctuation does. Near-duplicates are compared by the
-Jaccard similarity of their sets of word 3-grams; punctuation does not count there.
+space and Unicode form (NFKC) make no difference to the exact hash; punctuation does. Near-duplicates are compared by
+the Jaccard similarity of their sets of word 3-grams; punctuation does not count there.
 
-LSH: 25 bands of 5 minima find a pair of similarity J with probability 1 − (1 − J⁵)²⁵: 0.9999 at 0.8, 0.55 at 0.5. What is
-found is then verified on the true sets (`cluster`), so that the bands decide the cost and not the result.
+LSH: 25 bands of 5 minima find a pair of similarity J with probability 1 − (1 − J⁵)²⁵: 0.9999 at 0.8, 0.55 at 0.5. What
+is found is then verified on the true sets (`near`), so that the bands decide the cost and not the result.
 """
 
 from __future__ import annotations

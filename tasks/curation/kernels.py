@@ -26,7 +26,7 @@ _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _C1, _C2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _ONE, _ZERO, _S32 = np.uint64(1), np.uint64(0), np.uint64(32)
 BREAK, WORD, ALONE, SPACE = 0, 1, 2, 3
-"""Classes of bytes: ends a word, belongs to one, starts a three-byte character that is a word by itself, white space."""
+"""Classes of bytes: ends a word, belongs to one, starts a three-byte character that is a word by itself, white."""
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def byte_classes() -> NDArray[np.uint8]:
     return classes
 
 
-def hash_rows(
+def hash_rows(  # noqa: C901  one loop over bytes that a compiler takes whole
     data: NDArray[np.uint8], offsets: I64, classes: NDArray[np.uint8], exact: U64, shingles: U32, counts: I64
 ) -> int:
     """Hash n texts: one exact hash each, and the 32-bit hashes of their word 3-grams.
@@ -118,7 +118,7 @@ def hash_rows(
                     out += 1
                 first, second = second, token
                 token, power = _ZERO, _ONE
-            if kind == WORD or kind == ALONE:
+            if kind in (WORD, ALONE):
                 token += (byte + _ONE) * power
                 power *= TOKEN_BASE
                 if kind == ALONE:
@@ -136,7 +136,7 @@ def hash_rows(
 
 
 def min_hash(shingles: U32, counts: I64, multipliers: U32, addends: U32, signature: U32) -> None:
-    """Write MinHash signatures: `signature[row, p] = min over the row's shingles s of multipliers[p]·s + addends[p]`."""
+    """Write MinHash signatures: `signature[row, p]` = min of `multipliers[p] · s + addends[p]` over the row's shingles."""
     start = 0
     for row in range(len(counts)):
         line = signature[row]
@@ -199,7 +199,9 @@ def flatten(parent: I64) -> None:
         parent[node] = parent[parent[node]]
 
 
-def join_rows(parent: I64, side: NDArray[np.int8], links: I64, order: I64, left_out: NDArray[np.bool_]) -> None:
+def join_rows(  # noqa: C901  one loop over rows that a compiler takes whole
+    parent: I64, side: NDArray[np.int8], links: I64, order: I64, left_out: NDArray[np.bool_]
+) -> None:
     """Join rows that share a key into groups, one after the other; leave out a row that would join two sides.
 
     Args:
@@ -243,7 +245,7 @@ def deal_groups(
 ) -> None:
     """Deal groups to sides, each to the side whose distance from the target it reduces most.
 
-    The distance is Σ over cells of (count − target)² / target, over the strata and, with ten times the weight, over all.
+    The distance is Σ (count − target)² / target over the cells of the strata and, with ten times the weight, of all.
 
     Args:
         order: Groups in the order in which they are dealt.

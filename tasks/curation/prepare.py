@@ -35,8 +35,8 @@ ROW = pa.schema(
         ("prompt_key", pa.uint64()),
     ]
 )
-"""What is kept of an example. Of trace, subject and session only hashes: they may name a person, and later versions need
-no more of them than to know them again."""
+"""What is kept of an example. Of trace, subject and session only hashes: they may name a person, and later versions
+need no more of them than to know them again."""
 KEYS = ("event_key", "trace_key", "subject_key", "session_key", "prompt_key")
 
 

@@ -1,7 +1,7 @@
 """Replace personal data and secrets by typed placeholders, before anything is written.
 
-Most conversations hold none: RE2 patterns (`redact_rules.SUSPECTS`) pass over whole columns, and only the rows that they
-hit are decoded and examined by the exact rules. The raw value is kept nowhere; what remains is a count of each kind.
+Most conversations hold none: RE2 patterns (`redact_rules.SUSPECTS`) pass over whole columns, and only the rows that
+they hit are decoded and examined by the exact rules. The raw value is kept nowhere; a count of each kind remains.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.curation.policy import KINDS, Kind
-from tasks.curation.redact_rules import RULES, SUSPECTS
+from tasks.curation.redact_rules import RULES, SUSPECTS, Span
 
 ID_KINDS: tuple[Kind, ...] = ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN", "EMAIL")
 """Kinds that are looked for in identifiers. Not the numeric ones: an id is often a number, and no rule could tell."""
@@ -46,20 +46,21 @@ def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection
             continue
         if rule.may_have not in tested:  # several kinds share a test, and replacing values makes no new ones
             tested[rule.may_have] = rule.may_have(text)
-        if not tested[rule.may_have]:
-            continue
-        pieces: list[str] = []
-        last = 0
-        for start, end in sorted(rule.find(text)):
-            if start < last:
-                continue  # two patterns of one kind found the same value
-            pieces += [text[last:start], f"[{kind}]"]
-            last = end
-            if counts is not None:
-                counts[kind] += 1
-        if pieces:
-            text = "".join([*pieces, text[last:]])
+        if tested[rule.may_have]:
+            text, found = _replace(text, kind, sorted(rule.find(text)))
+            if counts is not None and found:
+                counts[kind] += found
     return text
+
+
+def _replace(text: str, kind: Kind, spans: Sequence[Span]) -> tuple[str, int]:
+    """Return `text` with a placeholder in place of each span, and how many there were."""
+    pieces, last, found = [], 0, 0
+    for start, end in spans:
+        if start >= last:  # else two patterns of one kind found the same value
+            pieces += [text[last:start], f"[{kind}]"]
+            last, found = end, found + 1
+    return "".join([*pieces, text[last:]]), found
 
 
 def _redact_arguments(text: str, counts: Counter[str], kinds: Collection[Kind]) -> str:

@@ -1,8 +1,8 @@
 """The rules that tell personal data and secrets from numbers and words that merely look like them.
 
-Each rule is a pattern and, where the kind has one, a check that only true values pass: Luhn and known issuers for cards,
-length and mod 97 for IBANs, ranges for US social security numbers and addresses. A false alarm costs a learnable word, a
-miss stores somebody's data, so patterns are wide where a check digit decides and narrow where nothing does (phones).
+Each rule is a pattern and, where the kind has one, a check that only true values pass: Luhn and known issuers for
+cards, length and mod 97 for IBANs, ranges for US social security numbers and addresses. A false alarm costs a learnable
+word, a miss stores somebody's data: patterns are wide where a check digit decides, narrow where nothing does (phones).
 """
 
 from __future__ import annotations
@@ -101,13 +101,14 @@ def _not_an_asset(match: re.Match[str]) -> bool:
 
 
 IBAN_LENGTHS = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28, "CH": 21,
-    "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27,
-    "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26,
-    "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27,
-    "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25,
-    "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28,
-    "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29,
+    "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29,
+    "ES": 24, "FI": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23, "GL": 18, "GR": 27, "GT": 28,
+    "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26, "IT": 27, "JO": 30, "KW": 30, "KZ": 20,
+    "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22,
+    "MK": 19, "MR": 27, "MT": 31, "MU": 30, "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25,
+    "QA": 29, "RO": 24, "RS": 22, "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27,
+    "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }  # fmt: skip
 """Length of an IBAN by country (ISO 13616 registry)."""
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])(?P<country>[A-Z]{2})\d{2}(?=[ -]?[A-Z0-9]{4})")
@@ -126,13 +127,14 @@ def _iban(text: str) -> Iterator[Span]:
         if length is None:
             continue
         # The pattern cannot know where the last group ends, the country's length does.
-        whole = re.compile(r"(?:[ -]?[A-Z0-9]){%d}(?![A-Za-z0-9])" % length).match(text, match.start())
+        whole = re.compile(rf"(?:[ -]?[A-Z0-9]){{{length}}}(?![A-Za-z0-9])").match(text, match.start())
         if whole and iban_is_valid(re.sub(r"[ -]", "", whole.group())):
             yield Span(*whole.span())
 
 
 _CARD = re.compile(
-    r"(?<![\w.])(?<!\d[-])(?:\d{13,19}|\d{4}(?P<a>[ -])\d{4}(?P=a)\d{4}(?P=a)\d{1,7}|\d{4}(?P<b>[ -])\d{6}(?P=b)\d{4,5})"
+    r"(?<![\w.])(?<!\d[-])(?:\d{13,19}|\d{4}(?P<a>[ -])\d{4}(?P=a)\d{4}(?P=a)\d{1,7}"
+    r"|\d{4}(?P<b>[ -])\d{6}(?P=b)\d{4,5})"
     r"(?![\w-]|\.\d)"
 )
 _ISSUERS = re.compile(r"4|5[0-8]|2[2-7]|3[0-9]|6[0-9]")
@@ -140,7 +142,7 @@ _PLAIN_CARD_LENGTHS = {"3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "2": (1
 
 
 def luhn_is_valid(digits: str) -> bool:
-    """Check the Luhn digit (ISO/IEC 7812-1): double every second digit from the right, cast out nines, sum ≡ 0 mod 10."""
+    """Check the Luhn digit (ISO/IEC 7812-1): double every second digit from the right, cast out nines, sum ≡ 0 (10)."""
     total = 0
     for position, character in enumerate(reversed(digits)):
         value = int(character) * (1 + position % 2)
@@ -168,7 +170,7 @@ def _ssn(text: str) -> Iterator[Span]:
 
 
 _PHONE = re.compile(
-    r"(?<![\w+.,/-])(?:"
+    r"(?<![\w+.,/-])(?<!\d )(?:"
     r"(?:\+|00(?=[1-9]\d{0,2}[ (-]))[1-9](?:[ ().-]{0,2}\d){7,14}"  # international
     r"|(?:1[ .-])?(?:\(\d{3}\)[ -]?|\d{3}(?P<s>[-.]))\d{3}[-. ]\d{4}"  # North America
     r"|[2-9]\d{2} [2-9]\d{2} \d{4}"
@@ -176,8 +178,9 @@ _PHONE = re.compile(
     r")(?![\w]|[-./:,]\d)"
 )
 _PHONE_NAMED = re.compile(
-    r"(?i)(?<![a-z])(?:phone|telephone|tel|mobile|cell|cellphone|fax|whatsapp|call|text|dial|reach)(?:[ _-]?(?:number|no|me|us))?"
-    r"(?: (?:at|on|is|to))?[\"'\\:.=#\s]{0,6}(?P<v>\(?\d(?:[ ().-]{0,2}\d){6,14})(?![\w]|[-./:]\d)"
+    r"(?i)(?<![a-z])(?:phone|telephone|tel|mobile|cell|cellphone|fax|whatsapp|call|text|dial|reach)"
+    r"(?:[ _-]?(?:number|no|me|us))?(?: (?:at|on|is|to))?[\"'\\:.=#\s]{0,6}"
+    r"(?P<v>\(?\d(?:[ ().-]{0,2}\d){6,14})(?![\w]|[-./:]\d)"
 )
 _DATE = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:19|20)\d\d|(?:19|20)\d\d[-/. ]\d{1,2}[-/. ]\d{1,2}")
 
@@ -240,13 +243,13 @@ class Rule(NamedTuple):
 RULES: dict[Kind, Rule] = {
     "PRIVATE_KEY": Rule(lambda text: "-----BEGIN" in text, _by_pattern(_PRIVATE_KEY)),
     "JWT": Rule(lambda text: "eyJ" in text, _by_pattern(_JWT)),
-    "PASSWORD": Rule(
-        lambda text: "://" in text or any(word in text.lower() for word in ("pass", "pwd", "secret", "key", "token")),
-        _password,
-    ),
     "API_KEY": Rule(
         lambda text: any(start in text for start in _KEY_STARTS) or "aws" in text.lower(),
         _api_key,
+    ),
+    "PASSWORD": Rule(
+        lambda text: "://" in text or any(word in text.lower() for word in ("pass", "pwd", "secret", "key", "token")),
+        _password,
     ),
     "BEARER_TOKEN": Rule(
         lambda text: "earer" in text, _by_pattern(_BEARER, lambda match: bool(_DIGIT.search(match["v"])))
@@ -259,7 +262,7 @@ RULES: dict[Kind, Rule] = {
     "IP_ADDRESS": Rule(lambda text: text.count(".") >= 3 or text.count(":") >= 2, _address),
 }
 
-_SECRET_SUSPECT = (
+_KEY_SUSPECT = (
     r"://[^\s/\"@]*:[^\s/\"@]*@|-----BEGIN|eyJ"
     r"|A(?:KIA|SIA|ROA|IDA|GPA|NPA|NVA|BIA|CCA)|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|hooks\.slack|sk-"
     r"|[rs]k_(?:live|test)_|AIza|hf_|npm_|SG\.|[Bb]earer\s"
@@ -271,7 +274,7 @@ _NUMBER_SUSPECT = (
     r"|[A-Z]{2}\d{2}[ -]?[A-Z0-9]{4}[ -]?[A-Z0-9]{4}"
 )
 SUSPECTS: dict[tuple[Kind, ...], str] = {
-    ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN"): _SECRET_SUSPECT,
+    ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN"): _KEY_SUSPECT,
     ("EMAIL",): r"@[^\s\"@]*\.",
     ("IBAN", "CARD", "SSN", "PHONE"): _NUMBER_SUSPECT,
     ("IP_ADDRESS",): r"(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::",

@@ -1,7 +1,7 @@
 """Write a dataset version from scratch parts, in shards that any worker can write.
 
-A shard is a range of example_id. Its rows are written in the order of example_id, in row groups of a fixed size, so that a
-file's bytes depend on its rows alone: not on how the input was cut, nor on who wrote what.
+A shard is a range of example_id. Its rows are written in the order of example_id, in row groups of a fixed size: so a
+file's bytes depend on its rows alone, not on how the input was cut, nor on who wrote what.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class ShardPiece(NamedTuple):
     number: int
     shards: int
     buckets: int
-    dataset: str
-    """Folder of the version."""
+    dataset: str | None
+    """Folder of the version; None to write the decisions only."""
     decisions: str
     """File for the decisions of this shard's examples."""
     decision_names: tuple[str, ...]
@@ -96,26 +96,43 @@ def shard_count(kept: int, buckets: int) -> int:
 
 def write_shard(piece: ShardPiece) -> Shard:
     """Write the rows of one range of example_id: kept ones to their splits, decisions of all to another file."""
-    writers = {split: _Writer(Path(piece.dataset) / _file_name(split, piece), DATASET) for split in SPLITS}
     decisions = _Writer(Path(piece.decisions), DECISIONS)
-    events: dict[Split, list[U64]] = {split: [] for split in SPLITS}
+    splits = _Splits(piece)
     for rows in _buckets(piece):
         decisions.write(_decisions(rows, piece))
+        if piece.dataset is not None:
+            splits.write(rows)
+    decisions.close(even_if_empty=True)
+    return splits.close()
+
+
+class _Splits:
+    """The dataset's files of one shard."""
+
+    def __init__(self, piece: ShardPiece) -> None:
+        folder = Path(piece.dataset or "")
+        self._alone = piece.shards == 1 and piece.dataset is not None
+        self._writers = {split: _Writer(folder / _file_name(split, piece), DATASET) for split in SPLITS}
+        self._events: dict[Split, list[U64]] = {split: [] for split in SPLITS}
+
+    def write(self, rows: pa.Table) -> None:
+        """Write the kept rows to their splits."""
         for side, split in enumerate(SPLITS):
             chosen = rows.filter(pa.array(rows["side"].to_numpy() == side))
             if chosen.num_rows:
                 table = _dataset_rows(chosen)
-                writers[split].write(table)
-                events[split].append(_event_hashes(table))
-    decisions.close(even_if_empty=True)
-    files = [(split, writer.path.name, writer.rows) for split, writer in writers.items()]
-    for writer in writers.values():
-        writer.close(even_if_empty=piece.shards == 1)
-    none = np.zeros(0, dtype=np.uint64)
-    return Shard(
-        [file for file in files if file[2] or piece.shards == 1],
-        {split: np.concatenate([none, *found]) for split, found in events.items()},
-    )
+                self._writers[split].write(table)
+                self._events[split].append(_event_hashes(table))
+
+    def close(self) -> Shard:
+        """Close the files. A split without rows has a file only where it is the only one."""
+        none = np.zeros(0, dtype=np.uint64)
+        for writer in self._writers.values():
+            writer.close(even_if_empty=self._alone)
+        return Shard(
+            [(split, each.path.name, each.rows) for split, each in self._writers.items() if each.rows or self._alone],
+            {split: np.concatenate([none, *found]) for split, found in self._events.items()},
+        )
 
 
 def _file_name(split: Split, piece: ShardPiece) -> str:

@@ -1,11 +1,12 @@
 """Split groups 80/10/10 by examples, stratified by domain × difficulty.
 
 First every group is dealt, the largest first, to the side that lacks most in the group's strata and over all
-(`kernels.deal_groups`). Then a repair pass moves single groups, and swaps pairs where there are few, as long as that brings
-the shares closer. Groups that have a side already keep it, and the others make up for them.
+(`kernels.deal_groups`). Then a repair pass moves single groups, and swaps pairs where there are few, as long as that
+brings the shares closer. Groups that have a side already keep it, and the others make up for them.
 
-Tiny inputs cannot be split 80/10/10. One group goes to train. Of two the larger goes to train and the other to test. From
-three on every side gets one group at least: a model that nothing examines is worth less than a slightly smaller train set.
+Tiny inputs cannot be split 80/10/10. One group goes to train. Of two the larger goes to train and the other to test.
+From three on every side gets one group at least: a model that nothing examines is worth less than one that learned from
+a few examples fewer.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tasks.extraction.event import Data, Step, Task, nesting
+from tasks.extraction.event import MAX_NESTING, Data, Step, Task, check_nesting, nesting
 
 TERMINAL = frozenset(
     {"finish", "finished", "submit", "answer", "final_answer", "final", "done", "terminate", "complete", "end", "exit"}
@@ -19,8 +19,8 @@ PRIVATE = frozenset(
     {"ground_truth", "gold", "expected_output", "expected_answer", "reward", "rewards", "quality_score"}
 )
 """Keys of a task's input that no agent was shown: they are left out of the first user turn."""
-MAX_NESTING = 100
-"""Arguments given as text that are nested deeper are kept as text."""
+LEVELS_ABOVE = 4
+"""Levels of nesting around what a step holds: the event, its data, the list of steps, the step."""
 
 CALL_IDS = tuple(f"call_{number}" for number in range(256))
 
@@ -85,10 +85,22 @@ class Built(NamedTuple):
 
 
 def as_text(value: Any) -> str:
-    """Return what a field says as text: strings as they are, nothing as an empty text, all else as compact JSON."""
+    """Return what a field says as text: strings as they are, nothing as an empty text, all else as compact JSON.
+
+    Raises:
+        NotAnEventError: E7027 for a value that is nested too deep.
+    """
     if isinstance(value, str):
         return value if not value.isspace() else ""
-    return _encode(value).decode() if value is not None else ""
+    return _json(value) if value is not None else ""
+
+
+def _json(value: Any) -> str:
+    """Return a value as compact JSON."""
+    text = _encode(value)
+    if len(text) > 2 * (MAX_NESTING - LEVELS_ABOVE):
+        check_nesting(text, LEVELS_ABOVE)
+    return text.decode()
 
 
 def arguments_text(arguments: Any) -> str:
@@ -97,15 +109,16 @@ def arguments_text(arguments: Any) -> str:
         return "{}"
     if isinstance(arguments, str):
         if arguments[:1] == "{" and (parsed := _object(arguments)) is not None:
-            return _encode(parsed).decode()
+            return _json(parsed)
         arguments = {"input": arguments}
     elif not isinstance(arguments, dict):
         arguments = {"input": arguments}
-    return _encode(arguments).decode()
+    return _json(arguments)
 
 
 def _object(text: str) -> dict[str, Any] | None:
-    if text.count("{") + text.count("[") > MAX_NESTING and nesting(text.encode()) > MAX_NESTING:
+    limit = MAX_NESTING - LEVELS_ABOVE
+    if text.count("{") + text.count("[") > limit and nesting(text.encode()) > limit:
         return None
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
@@ -276,6 +289,9 @@ def build(data: Data, output: str) -> Built:
     Args:
         data: The trace.
         output: What it ends with: its output, or its plan.
+
+    Raises:
+        NotAnEventError: E7027 for a value that is nested too deep.
     """
     steps = data.steps or ()
     builder = Builder()

@@ -18,6 +18,9 @@ EXECUTION, PLANNING, FEEDBACK = "execution.completed", "planning.completed", "fe
 KNOWN_TYPES = frozenset({EXECUTION, PLANNING, FEEDBACK})
 """The types that the main job uses. All others are counted and left alone."""
 
+MAX_NESTING = 100
+"""Deepest nesting of objects and arrays in an event. A bound of our own, as Python's depends on the call stack. In keys
+that are never read, some hundreds of levels may pass."""
 MAX_DIGITS = 4_000
 """Integers with more digits are read as infinite, as no double can hold them; Python refuses to read them at all."""
 SCORES = frozenset({"data.quality_score", "data.confidence", "data.value"})
@@ -104,7 +107,7 @@ def read_line(line: bytes, policy: ExtractionPolicy) -> Event | Fault | None:
     except NotAnEventError as error:
         return error.fault
     except RecursionError:
-        return Fault("E7027", too_deep(nesting(line), policy))
+        return Fault("E7027", too_deep(nesting(line)))
 
 
 def too_large(size: int, policy: ExtractionPolicy) -> str:
@@ -112,9 +115,17 @@ def too_large(size: int, policy: ExtractionPolicy) -> str:
     return f"the line has {size} bytes, the limit is {policy.max_event_bytes}"
 
 
-def too_deep(levels: int, policy: ExtractionPolicy) -> str:
+def too_deep(levels: int) -> str:
     """Say that a value is nested too deep."""
-    return f"{levels} levels of nesting, the limit is {policy.max_nesting}"
+    return f"{levels} levels of nesting, the limit is {MAX_NESTING}"
+
+
+def check_nesting(text: bytes, above: int) -> None:
+    """Refuse a value (as JSON), with `above` levels around it, that is nested too deep."""
+    if len(text) > MAX_NESTING and text.count(b"{") + text.count(b"[") > MAX_NESTING - above:
+        levels = nesting(text) + above
+        if levels > MAX_NESTING:
+            _refuse("E7027", too_deep(levels))
 
 
 def _refuse(code: str, reason: str) -> NoReturn:
@@ -131,8 +142,7 @@ def _loaded(line: bytes, policy: ExtractionPolicy) -> dict[str, Any]:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _refuse("E7020", f"{error.reason} at byte {error.start} of the line")
-    if (levels := nesting(line)) > policy.max_nesting:
-        _refuse("E7027", too_deep(levels, policy))
+    check_nesting(line, 0)
     try:
         value = json.loads(
             text, parse_int=_integer, parse_constant=lambda name: _refuse("E7026", f"{name} is not JSON")

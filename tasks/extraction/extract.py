@@ -11,6 +11,7 @@ import pyarrow as pa
 from tasks.extraction.columns import EXAMPLES, FEEDBACK
 from tasks.extraction.decode import Decoder
 from tasks.extraction.event import FEEDBACK as FEEDBACK_TYPE
+from tasks.extraction.event import NotAnEventError
 from tasks.extraction.inputs import Partition
 from tasks.extraction.lines import Block, read_blocks
 from tasks.extraction.policy import ExtractionPolicy
@@ -143,8 +144,11 @@ class _Part:
         for place, event in decoder.events():
             if event.type == FEEDBACK_TYPE:
                 feedback.add(place, event)
-            else:
+                continue
+            try:
                 traces.add(place, event)
+            except NotAnEventError as error:
+                decoder.faults[place] = error.fault
         return decoder, traces, feedback
 
     def extracted(self) -> Extracted:

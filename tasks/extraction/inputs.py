@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -51,7 +52,8 @@ class Piece(NamedTuple):
     codec: str | None = None
 
 
-class Partition(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Partition:
     """What one worker reads at a time."""
 
     index: int
@@ -84,6 +86,7 @@ def find_inputs(paths: Sequence[str | Path], scratch: Path | None = None) -> lis
             path = Path(item.path)
             if failure := _unreadable(path):
                 failures.append(f"{item.name} {failure}")
+                discard([item])
             else:
                 found.setdefault(path.resolve(), item._replace(size=path.stat().st_size))
     if failures:

@@ -14,8 +14,6 @@ class ExtractionPolicy(Record):
     """Share of the lines that may be rejected; above it the run stops before training, with E7010."""
     max_event_bytes: int = Field(default=262_144, ge=1_024, le=1_073_741_824)
     """Longest line taken as an event, in bytes. CloudEvents asks for 64 KiB at least; brokers take 256 KiB."""
-    max_nesting: int = Field(default=100, ge=8, le=400)
-    """Deepest nesting of objects and arrays in an event. The bound keeps the result independent of the call stack."""
     max_raw_bytes: int = Field(default=1_048_576, ge=1_024)
     """How much of a rejected line is kept in `rejects.jsonl`, in bytes. Shorter lines are kept whole."""
     partition_bytes: int = Field(default=33_554_432, ge=65_536)

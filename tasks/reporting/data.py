@@ -90,6 +90,8 @@ class ReportData(Record):
     inputs: list[str] = Field(default_factory=list)
     """Names of the event files that were read."""
     events: EventCounts | None = None
+    meanings: dict[str, str] = Field(default_factory=dict)
+    """What the codes in `by_reason` mean, such as `E7021`: `not JSON`."""
     examples: ExampleCounts | None = None
     distributions: Distributions | None = None
     dataset: DatasetManifest | None = None

@@ -30,7 +30,7 @@ def data_section(data: ReportData) -> dict[str, Any]:
     return {
         "funnel": funnel_picture(steps, splits) if steps else "",
         "steps": steps,
-        "event_reasons": _ordered(data.events.by_reason if data.events else {}),
+        "event_reasons": _explained(data.events.by_reason if data.events else {}, data.meanings),
         "example_reasons": _ordered(data.examples.by_reason if data.examples else {}),
         "redacted": _ordered(data.dataset.redacted if data.dataset else {}),
         "pictures": pictures,
@@ -43,6 +43,11 @@ def _by_difficulty(counts: BeforeAfter) -> BeforeAfter:
     order = {"easy": 0, "medium": 1, "hard": 2}
     rows = sorted(zip(counts.labels, counts.before, counts.after, strict=True), key=lambda row: order.get(row[0], 3))
     return BeforeAfter(labels=[r[0] for r in rows], before=[r[1] for r in rows], after=[r[2] for r in rows])
+
+
+def _explained(counts: dict[str, int], meanings: dict[str, str]) -> list[tuple[str, int]]:
+    """Return the counts by reason, codes with their meaning."""
+    return [(f"{name} {meanings[name]}" if name in meanings else name, count) for name, count in _ordered(counts)]
 
 
 def _ordered(counts: dict[str, int]) -> list[tuple[str, int]]:

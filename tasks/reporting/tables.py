@@ -65,29 +65,31 @@ def funnel(events: EventCounts | None, examples: ExampleCounts | None, dataset: 
             lost.append(Lost("joined to a trace", max(0, rest)))
         steps.append(Step("events read", events.read, _some(lost)))
     if examples is not None:
-        failed = min(examples.by_reason.get("failed", 0), examples.rejected)
+        failed = min(examples.by_reason.get("failed_trace", 0), examples.rejected)
         lost = [
             Lost("failed", failed),
             Lost("rejected", examples.rejected - failed),
             Lost("for review", examples.review),
         ]
         steps.append(Step("examples", examples.extracted, _some(lost)))
-        lost = (
-            []
-            if dataset is None
-            else [Lost("exact duplicates", dataset.exact_duplicates), Lost("near-duplicates", dataset.near_duplicates)]
-        )
-        lost += (
-            []
-            if dataset is None
-            else [Lost(f"left out: {plain(name)}", count) for name, count in dataset.left_out.items()]
-        )
+        lost = [] if dataset is None else _curated(dataset)
         steps.append(Step("accepted", examples.accepted, _some(lost)))
     if dataset is not None:
         total = sum(dataset.splits.values())
         new = steps[-1].count - sum(each.count for each in steps[-1].lost) if examples is not None else total
         steps.append(Step("in the dataset", total, [], max(0, total - max(0, new))))
     return steps
+
+
+def _curated(dataset: DatasetManifest) -> list[Lost]:
+    """Return what curation left out: duplicates, and the rest by reason."""
+    left_out = dataset.left_out
+    lost = [
+        Lost("exact duplicates", max(dataset.exact_duplicates, left_out.get("exact_duplicate", 0))),
+        Lost("near-duplicates", max(dataset.near_duplicates, left_out.get("near_duplicate", 0))),
+    ]
+    others = {name: count for name, count in left_out.items() if name not in ("exact_duplicate", "near_duplicate")}
+    return lost + [Lost(plain(name), count) for name, count in sorted(others.items())]
 
 
 def _some(lost: Sequence[Lost]) -> list[Lost]:
@@ -181,7 +183,7 @@ def funnel_markdown(events: EventCounts | None, examples: ExampleCounts | None, 
     if dataset is not None:
         rows += [[f"· {name}", whole(count), DASH] for name, count in dataset.splits.items()]
     parts = ["# From events to a dataset", markdown_table(("step", "count", "did not go on"), rows, right=(1,))]
-    for title, counts in (("Rejected lines", events), ("Examples not accepted", examples)):
+    for title, counts in (("Events that became no example", events), ("Examples not accepted", examples)):
         if counts is not None and counts.by_reason:
             ordered = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
             parts += [

@@ -73,7 +73,7 @@ def forward(rows: Floats, tower: Tower, scale: float) -> Pass:
     """Run n frozen rows (n, d) through one side."""
     low = rows @ tower.down
     low *= np.float32(scale)
-    z: Floats = low @ tower.up
+    z = np.matmul(low, tower.up, dtype=np.float32)
     z += rows
     lengths: Floats = np.sqrt(np.einsum("ij,ij->i", z, z))[:, None]
     lengths[lengths == 0] = 1  # an empty text has no direction

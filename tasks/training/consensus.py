@@ -17,6 +17,10 @@ from tasks.training.index import Ranked, best
 
 ROWS = 64
 """Queries that are weighed at once."""
+STEPS = 32_767
+"""Coordinates of frozen vectors are kept in that many steps on each side of zero: half the memory, and exact enough."""
+
+Frozen = NDArray[np.int16]
 
 
 class Chosen(NamedTuple):
@@ -27,7 +31,12 @@ class Chosen(NamedTuple):
     scores: Floats
 
 
-def choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> Chosen:
+def pack(vectors: Floats) -> Frozen:
+    """Return vectors of length 1 in whole steps of 1 / `STEPS`."""
+    return np.rint(vectors * np.float32(STEPS)).astype(np.int16)
+
+
+def choose(ranked: Ranked, frozen: Frozen, temperature: float) -> Chosen:
     """Choose among the ranked turns; `frozen` are the vectors of all known turns, shape (t, d)."""
     parts = [
         _choose(Ranked(ranked.turns[start : start + ROWS], ranked.scores[start : start + ROWS]), frozen, temperature)
@@ -42,12 +51,13 @@ def choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> C
     )
 
 
-def _choose(ranked: Ranked, frozen: NDArray[np.float16], temperature: float) -> Chosen:
+def _choose(ranked: Ranked, frozen: Frozen, temperature: float) -> Chosen:
     weights = np.exp((ranked.scores - ranked.scores[:, :1]) / np.float32(temperature))
     weights /= weights.sum(axis=1, keepdims=True)
     vectors = frozen[ranked.turns].astype(np.float32)
-    middle = np.einsum("nk,nkd->nd", weights, vectors)
-    agreement = np.einsum("nkd,nd->nk", vectors, middle)
+    vectors *= np.float32(1 / STEPS)
+    middle = np.matmul(weights[:, None, :], vectors)
+    agreement: Floats = np.matmul(vectors, middle.transpose(0, 2, 1))[:, :, 0]
     place = best(agreement, np.arange(agreement.shape[1]), 1).turns
     row = np.arange(len(place)), place[:, 0]
     return Chosen(ranked.turns[row], agreement[row], ranked.scores[row])

@@ -23,7 +23,7 @@ TURN, KIND = 1.0, 0.5
 HEAD, TURN_HEAD, ACTION_HEAD, FIRST_HEAD = 600, 800, 400, 400
 """Characters of a field that are read: of a message, a turn, an earlier action, the first request."""
 RECENT_TOOLS, RECENT_ROLES, MOST_ROUNDS = 4, 4, 12
-CHUNK = 4096
+CHUNK = 512
 """Rows that are encoded at once."""
 
 _CALL = re.compile(r"^(\w+)\(\{", re.MULTILINE)
@@ -84,8 +84,10 @@ def _encode_chunk(encoder: Encoder, rows: Sequence[Sequence[Field]]) -> Floats:
     vectors *= np.array([field.weight for field in fields], dtype=np.float32)[:, None]
     counts = np.array([len(row) for row in rows])
     out = np.zeros((len(rows), encoder.base.dimension), dtype=np.float32)
-    filled = np.flatnonzero(counts)
-    out[filled] = np.add.reduceat(vectors, (np.cumsum(counts) - counts)[filled], axis=0)
+    first = np.cumsum(counts) - counts
+    for place in range(int(counts.max())):  # the first field of each row, the second, ...
+        having = np.flatnonzero(counts > place)
+        out[having] += vectors[first[having] + place]
     return unit(out)
 
 

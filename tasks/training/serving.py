@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registry.records import Answers, Conversation
 from tasks.training.adapter import Adapter, adapt
 from tasks.training.artifact import ArtifactConfig, artifact_digest, read_artifact
 from tasks.training.calibration import Calibration
-from tasks.training.consensus import Chosen, choose
+from tasks.training.consensus import Chosen, Frozen, choose, pack
 from tasks.training.context import content, context_fields, encode_rows
 from tasks.training.encoder import Encoder, Floats
 from tasks.training.index import TurnIndex
@@ -29,7 +28,7 @@ class Ranker(NamedTuple):
     """Ranks known turns for frozen context vectors: what training evaluates and serving serves."""
 
     known: TurnIndex
-    frozen: NDArray[np.float16]
+    frozen: Frozen
     adapter: Adapter | None
     consensus: int
     temperature: float
@@ -84,7 +83,7 @@ def load_predictor(path: Path, adapter: bool = True) -> SimulatedPredictor:
         index, used = TurnIndex(adapt(frozen, tower, scale), read.cells), read.adapter
     else:
         index, used = TurnIndex(frozen, read.base_cells), None
-    ranker = Ranker(index, frozen.astype(np.float16), used, read.config.consensus, read.config.consensus_temperature)
+    ranker = Ranker(index, pack(frozen), used, read.config.consensus, read.config.consensus_temperature)
     calibration = read.config.calibration if adapter else read.config.base_calibration
     predictor = SimulatedPredictor(encoder, ranker, read.turns.texts, calibration, read.config)
     predictor.version = artifact_digest(path) if adapter else f"base {read.config.base.title}"

@@ -20,6 +20,7 @@ from tasks.training.adapter import Adapter, adapt, new_adapter, zero_adapter
 from tasks.training.artifact import artifact_digest, read_artifact, write_artifact
 from tasks.training.backend import TrainingData
 from tasks.training.calibration import Calibration, calibrate
+from tasks.training.consensus import pack
 from tasks.training.encoder import Base, Encoder, Floats
 from tasks.training.fit import Fit, fit
 from tasks.training.index import Cells, TurnIndex, make_cells
@@ -190,7 +191,7 @@ def examine(prepared: Prepared, adapter: Adapter, policy: TrainingPolicy) -> Exa
     cells = make_cells(keys, policy.base_seed)
     ranker = Ranker(
         TurnIndex(keys, cells),
-        prepared.frozen.astype(np.float16),
+        pack(prepared.frozen),
         adapter,
         policy.consensus,
         policy.consensus_temperature,

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from registry.errors import ValidationError
 from registry.records import Predictor, StageResult
@@ -17,6 +19,7 @@ from tasks.validation.performance import performance
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.regression import golden_regression, regression
 from tasks.validation.safety import safety
+from tasks.validation.steadiness import steadiness
 from tasks.validation.triggers import Trigger, mine_triggers
 from tasks.validation.verdict import STAGES
 
@@ -34,6 +37,8 @@ class Examination(NamedTuple):
     baseline: Predictor
     candidate: Predictor
     answers: Pair
+    rounds: NDArray[np.int64]
+    """How steadily the baseline is right, shape (n,)."""
     golden: Pair | None
     triggers: list[Trigger]
     policy: ValidationPolicy
@@ -69,10 +74,12 @@ def prepare(
     cases = make_cases(test, policy.max_cases, seed)
     if not cases:
         raise ValidationError("E7401", "the test split has no assistant turn to ask for", "learn from more events")
+    answers = _both(baseline, candidate, cases, policy)
     return Examination(
         baseline,
         candidate,
-        _both(baseline, candidate, cases, policy),
+        answers,
+        steadiness(baseline, answers.baseline, policy, seed),
         None if golden is None else _both(baseline, candidate, golden, policy),
         mine_triggers(train, reference, policy, seed),
         policy,
@@ -99,7 +106,7 @@ def examine_all(examination: Examination) -> list[StageResult]:
 def _regression(e: Examination) -> StageResult:
     if e.golden is not None:
         return golden_regression(e.golden.baseline, e.golden.candidate, e.policy)
-    return regression(e.answers.baseline, e.answers.candidate, e.policy)
+    return regression(e.answers.baseline, e.answers.candidate, e.policy, e.rounds)
 
 
 _STAGES: dict[str, Callable[[Examination], StageResult]] = {

@@ -21,9 +21,9 @@ class ValidationPolicy(Record):
 
     right_score: float = Field(default=0.5, gt=0.0, le=1.0)
     """Token-F1 from which an answer counts as right."""
-    secure_score: float = Field(default=0.8, gt=0.0, le=1.0)
-    """Token-F1 from which the baseline is right beyond luck: regression looks at these cases first, and at lesser
-    right ones only to reach `regression_wanted`."""
+    steady_rounds: int = Field(default=5, ge=0, le=50)
+    """How often a case that the baseline gets right is asked again with words left out. Regression looks at the cases
+    that stay right each time, and at less steady ones only to reach `regression_wanted`."""
     tolerance: float = Field(default=0.1, ge=0.0, le=0.5)
     """How far below `right_score`, or below the baseline's own score, an answer may be and still be as right: a change
     of wording is no regression."""

@@ -16,34 +16,34 @@ from tasks.validation.policy import ValidationPolicy
 from tasks.validation.statistics import clustered_share, design_effect, more_for_share
 
 
-def regression(baseline: Answered, candidate: Answered, policy: ValidationPolicy) -> StageResult:
+def regression(
+    baseline: Answered, candidate: Answered, policy: ValidationPolicy, rounds: NDArray[np.int64] | None = None
+) -> StageResult:
     """Examine the cases that the baseline gets right: at least `regression_rate` of them must still be right.
 
-    Cases are taken by the baseline's score, best first: all those beyond luck (`secure_score`), at most
-    `regression_most`, and lesser right ones down to `right_score` only as far as `regression_wanted` needs them. A case
-    passes when the candidate's score is at least `right_score`, or the baseline's own, less `tolerance`: an answer in
-    other words is no regression.
+    Which right cases, says `right_cases`. A case passes when the candidate's score is at least `right_score`, or the
+    baseline's own, less `tolerance`: an answer in other words is no regression.
 
     Args:
         baseline: The baseline's answers to all cases.
         candidate: The candidate's answers to the same cases.
         policy: Thresholds.
+        rounds: How steadily the baseline is right, shape (n,), see `steadiness`; None takes all right cases as steady.
     """
-    rows = right_cases(baseline.scores, policy)
+    if rounds is None:
+        rounds = np.where(baseline.scores >= policy.right_score, policy.steady_rounds, -1)
+    rows = right_cases(baseline.scores, rounds, policy)
     kept = _still_right(baseline.scores, candidate.scores, policy)
     result = _judge(baseline.take(rows), candidate.take(rows), kept[rows], policy, "cases that the baseline gets right")
+    newly = (candidate.scores >= policy.right_score) & (baseline.scores < policy.right_score)
+    counts = {
+        "all_cases": len(kept),
+        "right": int((rounds >= 0).sum()),
+        "steady": int((rounds[rows] >= policy.steady_rounds).sum()),
+        "newly_right": int(newly.sum()),
+    }
     return result.model_copy(
-        update={
-            "metrics": result.metrics | {"kept_rate": _share(kept)},
-            "counts": result.counts
-            | {
-                "all_cases": len(kept),
-                "secure": int((baseline.scores[rows] >= policy.secure_score).sum()),
-                "newly_right": int(
-                    ((candidate.scores >= policy.right_score) & (baseline.scores < policy.right_score)).sum()
-                ),
-            },
-        }
+        update={"metrics": result.metrics | {"kept_rate": _share(kept)}, "counts": result.counts | counts}
     )
 
 
@@ -61,12 +61,22 @@ def golden_regression(baseline: Answered, candidate: Answered, policy: Validatio
     return result.model_copy(update={"metrics": result.metrics | {"kept_rate": _share(kept)}})
 
 
-def right_cases(scores: NDArray[np.float64], policy: ValidationPolicy) -> NDArray[np.int64]:
-    """Return the rows that regression looks at, from the baseline's scores, in the order of the cases."""
-    best_first = np.argsort(-scores, kind="stable")
-    right, secure = int((scores >= policy.right_score).sum()), int((scores >= policy.secure_score).sum())
-    count = min(right, max(secure, policy.regression_wanted), policy.regression_most)
-    return np.sort(best_first[:count])
+def right_cases(scores: NDArray[np.float64], rounds: NDArray[np.int64], policy: ValidationPolicy) -> NDArray[np.int64]:
+    """Return the rows that regression looks at, in the order of the cases.
+
+    All steady ones, at most `regression_most`; where they are fewer than `regression_wanted`, the next steadiest up to
+    that number, but none that did not stay right even once: that was luck.
+
+    Args:
+        scores: The baseline's scores, shape (n,).
+        rounds: How steadily it is right, shape (n,).
+        policy: Limits.
+    """
+    steadiest = np.lexsort((-scores, -rounds))
+    beyond_luck = int((rounds >= min(1, policy.steady_rounds)).sum())
+    steady = int((rounds >= policy.steady_rounds).sum())
+    count = min(beyond_luck, max(steady, policy.regression_wanted), policy.regression_most)
+    return np.sort(steadiest[:count])
 
 
 def _still_right(

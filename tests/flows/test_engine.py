@@ -47,7 +47,9 @@ def rows(home: Path, query: str) -> list[Any]:
 
 def task_runs(home: Path) -> Counter[tuple[str, str]]:
     """Count the recorded task runs by state of their flow run and of themselves."""
-    return Counter(rows(home, "SELECT f.state_type, t.state_type FROM task_run t JOIN flow_run f ON f.id=t.flow_run_id"))
+    return Counter(
+        rows(home, "SELECT f.state_type, t.state_type FROM task_run t JOIN flow_run f ON f.id=t.flow_run_id")
+    )
 
 
 def gone(pid: int, within: float = 15.0) -> bool:

@@ -121,7 +121,8 @@ def test_what_is_no_policy_is_told_in_one_line(problems_of, content, said):
 def test_hostile_sizes_are_refused_at_once(problems_of):
     begun = time.monotonic()
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+        f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
     assert "aliases" in problems_of(bomb)
     assert "larger than 256 KiB" in problems_of(b"a: " + b"x" * 10_000_000)

@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 import sqlite3
 
@@ -5,7 +6,7 @@ import pytest
 
 from registry.errors import IntegrityError, SettingsError
 from registry.history import History
-from registry.records import Decision, Evidence
+from registry.records import Decision, Evidence, StageResult, ValidationReport
 
 
 @pytest.fixture
@@ -115,7 +116,9 @@ def test_the_ledger_knows_what_work_was_completed(history):
     assert history.completed("work") is None
     history.record_run("work", "run-2", "support", "started")
     history.record_run("work", "run-2", "support", "completed", {"decision": "promoted", "text": "Zürich"})
-    history.record_run("work", "run-2", "support", "completed", {"decision": "another"})  # repeated: nothing happens
+    history.record_run(
+        "work", "run-2", "support", "completed", {"decision": "another", "loss": float("nan")}
+    )  # repeated: nothing happens
     assert history.completed("work") == {"decision": "promoted", "text": "Zürich"}
     assert history.completed("other") is None
     assert [entry.event for entry in history.ledger()] == ["started", "failed", "started", "completed"]
@@ -126,6 +129,19 @@ def test_a_decision_is_kept_whole_and_once(history):
     history.record_decision(DECISION, EVIDENCE)
     assert history.decisions("support") == [(DECISION, EVIDENCE)]
     assert history.decisions("support", "2") == []
+
+
+def test_evidence_with_numbers_that_are_none_is_kept(history):
+    stage = StageResult(
+        name="latency", status="FAIL", critical=False, metrics={"p50": math.inf}, series={"ms": [math.nan]}
+    )
+    odd = EVIDENCE.model_copy(
+        update={"report": ValidationReport(recommendation="REVIEW", baseline="frozen base", stages=[stage])}
+    )
+    history.record_decision(DECISION, odd)
+    ((_, kept),) = history.decisions("support")
+    assert kept.report.stages[0].metrics == {"p50": math.inf}
+    assert math.isnan(kept.report.stages[0].series["ms"][0])
 
 
 def test_what_is_recorded_is_there_in_the_next_process(url, history):

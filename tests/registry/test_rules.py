@@ -64,6 +64,7 @@ class InMemory:
                         before=effect.before,
                         after=effect.after,
                         by="ann",
+                        evidence_digest=effect.evidence_digest,
                     )
                 )
 
@@ -96,6 +97,7 @@ class Rules(RuleBasedStateMachine):
         super().__init__()
         self.registry = self.make()
         self.stages, self.line, self.clean, self.serving, self.seen = {}, [], [], None, []
+        self.rejected = set()
 
     def pick(self, number):
         return str(number % len(self.stages) + 1)
@@ -129,8 +131,10 @@ class Rules(RuleBasedStateMachine):
         made = made.model_copy(update={"gates": [g.model_copy(update={"status": status}) for g in made.gates]})
         candidate = before in {"development", "staging"}
         if verdict == "rejected":
-            if self.attempt(candidate or before == "archived", self.registry.carry_out, made):
+            again = before == "archived" and number in self.rejected
+            if self.attempt(candidate or again, self.registry.carry_out, made):
                 self.stages[number] = "archived"
+                self.rejected.add(number)
         elif verdict != "promoted":
             if self.attempt(candidate, self.registry.carry_out, made):
                 self.stages[number] = "staging"

@@ -93,7 +93,7 @@ def test_everything_works_against_a_tracking_server(server, toys, tmp_path, capf
 
     _stop(process)
     started = time.monotonic()
-    with pytest.raises(SettingsError, match="E7830: the MLflow server .* stopped answering"):
+    with pytest.raises(SettingsError, match=r"E7830: the MLflow server .* stopped answering"):
         bench.registry.versions("support")
     assert time.monotonic() - started < 20
     bench.history.close()

@@ -226,6 +226,8 @@ def test_what_was_found_by_the_examination_is_on_the_version(bench, toys):
     readiness = toys.evidence(bench.registry.get("support", "2")).readiness
     version = bench.transitions.validated("support", "2", toys.report("REVIEW"), readiness, toys.actor)
     assert (version.recommendation, version.readiness) == ("REVIEW", 0.9)
+    bench.transitions.validated("support", "2", toys.report("REVIEW"), readiness, toys.actor)  # repeated: one line
+    assert [line.action for line in bench.history.of("support", "2")] == ["stage", "validate"]
     line = bench.history.of("support", "2")[-1]
     assert (line.action, line.before, line.after) == ("validate", "staging", "staging")
     assert line.reason == "REVIEW against frozen base: regression PASS"
@@ -266,3 +268,15 @@ def test_a_decision_that_is_not_to_promote_does_not_promote(bench, toys):
     ):
         bench.transitions.promote(toys.decision("2", "promoted", None), toys.actor)
     assert bench.registry.champion("support").version == "1"
+
+
+def test_a_rejected_version_stays_where_the_decision_leaves_it_and_is_rejected_once(bench, toys):
+    two_candidates(bench, toys, "support")
+    for _ in range(2):
+        version = bench.transitions.reject(toys.decision("2", "rejected", target="staging"), toys.actor)
+        assert version.stage == "staging"
+    assert [line.action for line in bench.history.of("support", "2")] == ["stage", "reject"]
+    version = bench.transitions.reject(toys.decision("2", "rejected", evidence_digest="another"), toys.actor)
+    assert (version.stage, version.aliases) == ("archived", [])
+    with pytest.raises(PromotionError, match="E7524: support version 1 is in production and cannot be rejected"):
+        bench.transitions.reject(toys.decision("1", "rejected"), toys.actor)

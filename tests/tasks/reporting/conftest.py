@@ -157,7 +157,7 @@ def make_dataset() -> DatasetManifest:
         redacted={"EMAIL": 140, "PHONE": 66, "CARD": 41, "IBAN": 38, "API_KEY": 22},
         exact_duplicates=37,
         near_duplicates=102,
-        left_out={"joins two sides": 4},
+        left_out={"exact_duplicate": 37, "near_duplicate": 102, "joins_two_sides": 4},
         source_events=3_412,
         source_digest=DIGEST,
         code_version="0.1.0",
@@ -242,7 +242,13 @@ def made_report(**changed: object) -> ReportData:
             accepted=2_302,
             review=640,
             rejected=438,
-            by_reason={"failed": 270, "low_quality": 320, "no_quality": 610, "conflicting_scores": 41, "outlier": 30},
+            by_reason={
+                "failed_trace": 270,
+                "low_quality": 320,
+                "no_quality": 610,
+                "conflicting_scores": 41,
+                "outlier": 30,
+            },
         ),
         distributions=Distributions(
             domain=BeforeAfter(

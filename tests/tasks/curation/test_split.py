@@ -1,0 +1,110 @@
+"""Splits hit their shares over all and in every stratum, and never cut a group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.curation.groups import NO_SIDE
+from tasks.curation.kernels import deal_groups
+from tasks.curation.split import STRATUM_GROUPS, split
+
+SHARES = (0.8, 0.1, 0.1)
+
+
+def _split(label: np.ndarray, strata: np.ndarray, side: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    tie = np.random.default_rng(seed).integers(0, 2**63, len(label)).astype(np.uint64)
+    fixed = np.full(len(label), NO_SIDE, dtype=np.int8) if side is None else side
+    return split(label, fixed, strata, SHARES, tie)
+
+
+def _shares(sides: np.ndarray) -> np.ndarray:
+    return np.bincount(sides, minlength=3) / len(sides)
+
+
+def test_dealing_by_hand() -> None:
+    # Ten groups of one example, one stratum, targets 8, 1, 1. Dealing one example to a side that has c of a target t
+    # changes Σ (c − t)² / t by (2 (c − t) + 1) / t. At first: train (2·−8 + 1)/8 = −1.875, validation and test
+    # (2·−1 + 1)/1 = −1, so train. Train's cost grows by 2/8 with each: after 4 it is −0.875 > −1, so validation is
+    # next, then test (both are +1 from then on), then train again up to 8.
+    target = np.array([[8.0, 1.0, 1.0], [8.0, 1.0, 1.0]])
+    out = np.full(10, NO_SIDE, dtype=np.int8)
+    deal_groups(np.arange(10), np.arange(11), np.zeros(10, dtype=np.int64), target, np.zeros((2, 3)), out)
+    assert out.tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(1, [1, 0, 0]), (2, [1, 0, 1]), (3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1]), (10, [8, 1, 1]), (20, [16, 2, 2])],
+)
+def test_tiny_inputs_fill_train_then_test_then_validation(groups: int, expected: list[int]) -> None:
+    sides = _split(np.arange(groups), np.zeros(groups, dtype=np.int64))
+    assert np.bincount(sides, minlength=3).tolist() == expected
+
+
+def test_of_two_groups_the_larger_is_learned_from() -> None:
+    assert _split(np.array([0, 0, 1]), np.zeros(3, dtype=np.int64)).tolist() == [0, 0, 2]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert len(_split(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_few_groups_of_uneven_size_hit_the_shares_within_a_point(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    label = np.repeat(np.arange(36), generator.integers(1, 5, 36))  # about 84 examples in 36 groups
+    sides = _split(label, generator.integers(0, 2, len(label)), seed=seed)
+    assert np.abs(_shares(sides) - SHARES).max() <= 0.01 + 0.5 / len(label)
+
+
+@pytest.mark.parametrize("rows", [1000, 12_000])
+def test_strata_of_many_groups_hit_the_shares_within_three_points(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    label = np.sort(generator.integers(0, rows // 2, rows))
+    strata = generator.choice(6, rows, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.05])
+    sides = _split(label, strata)
+    assert np.abs(_shares(sides) - SHARES).max() <= 0.01
+    for stratum in range(6):
+        inside = strata == stratum
+        if len(np.unique(label[inside])) >= STRATUM_GROUPS:
+            assert np.abs(_shares(sides[inside]) - SHARES).max() <= 0.03
+
+
+def test_a_group_larger_than_the_smaller_sides_goes_to_train() -> None:
+    label = np.concatenate([np.zeros(500, dtype=np.int64), np.arange(1, 501)])
+    sides = _split(label, np.zeros(1000, dtype=np.int64))
+    assert sides[0] == 0
+    assert np.abs(_shares(sides) - SHARES).max() <= 0.001
+
+
+def test_groups_that_have_a_side_keep_it_and_new_ones_make_up_for_them() -> None:
+    label = np.arange(1000)
+    side = np.full(1000, NO_SIDE, dtype=np.int8)
+    side[:100] = 0  # the parent has train alone
+    sides = _split(label, np.zeros(1000, dtype=np.int64), side)
+    assert (sides[:100] == 0).all()
+    assert np.abs(_shares(sides) - SHARES).max() <= 0.001
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=60),
+    st.dictionaries(st.integers(0, 12), st.integers(0, 2), max_size=5),
+)
+def test_no_group_is_ever_cut_and_fixed_sides_hold(rows: list[tuple[int, int]], fixed: dict[int, int]) -> None:
+    label, strata = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    side = np.array([fixed.get(int(each), NO_SIDE) for each in label], dtype=np.int8)
+    sides = _split(label, strata, side)
+    assert set(sides.tolist()) <= {0, 1, 2}
+    for each in np.unique(label):
+        assert len(set(sides[label == each].tolist())) == 1
+    assert (sides[side != NO_SIDE] == side[side != NO_SIDE]).all()
+
+
+def test_the_seed_decides_between_equal_groups() -> None:
+    label, strata = np.arange(200), np.zeros(200, dtype=np.int64)
+    assert np.array_equal(_split(label, strata, seed=1), _split(label, strata, seed=1))
+    assert not np.array_equal(_split(label, strata, seed=1), _split(label, strata, seed=2))
