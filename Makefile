@@ -14,15 +14,18 @@ help: ## List the commands
 
 install: .venv/.installed ## Create .venv with everything pinned; the command is then .venv/bin/ratchet
 
-# The stamp is written last: an install that was interrupted is taken up again. A .venv whose Python does not run
-# (made halfway, or of a Python that is gone) is made anew.
+# The stamp is written last, so that an install that did not end is done again. One that was killed in the middle may
+# have left half a package behind, and a .venv may be of a Python that is gone: both are made anew.
 .venv/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Ratchet needs Python 3.11 or newer on the PATH" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ratchet needs Python 3.11 or newer; choose one with: make install PYTHON=python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make a virtual environment; install its venv package (python3-venv) or choose another with PYTHON=" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two the first time) ..." >&2
+	@test ! -e .venv/.installing || rm -rf .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; "$(PYTHON)" -m venv .venv; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]'
+	@touch .venv/.installing
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]' || { rm -f .venv/.installing; exit 1; }
+	@rm -f .venv/.installing
 	@$(BIN)/python -m flows.engine templates
 	@touch $@
 

@@ -72,6 +72,13 @@ _NEXT = (
     "And then there is this. ",
     "Second question: ",
 )
+_WHO = (
+    " I am $name from $city, customer number $order.",
+    " Asking for $name2 in $city2, who joined on $date.",
+    " We are $n colleagues at $company, contract $order.",
+    " $name here, I read something else in the $month newsletter, page $minutes.",
+    " It is for our $colour office in $city, $street $minutes.",
+)
 _THANKS = (
     "Thanks, that is all.",
     "Perfect, thank you $name2!",
@@ -107,6 +114,7 @@ class Scenario(NamedTuple):
     type: str
     instruction: str
     intents: list[dict[str, Any]]
+    questions: list[dict[str, Any]]
 
 
 class Talk(NamedTuple):
@@ -121,11 +129,12 @@ class Talk(NamedTuple):
 def load_scenarios(folder: Path = SCENARIOS) -> tuple[dict[str, Scenario], list[Scenario]]:
     """Read the scenario files: the English ones by domain, and those in other languages."""
     english = {}
+    questions = tomllib.loads((folder / "questions.toml").read_text(encoding="utf-8"))
     for domain in DOMAINS:
         raw = tomllib.loads((folder / f"{domain}.toml").read_text(encoding="utf-8"))
-        english[domain] = Scenario(domain, "en", raw["type"], raw["instruction"], raw["intent"])
+        english[domain] = Scenario(domain, "en", raw["type"], raw["instruction"], raw["intent"], questions[domain])
     others = tomllib.loads((folder / "languages.toml").read_text(encoding="utf-8"))["language"]
-    return english, [Scenario(o["domain"], o["code"], o["type"], o["instruction"], o["intent"]) for o in others]
+    return english, [Scenario(o["domain"], o["code"], o["type"], o["instruction"], o["intent"], []) for o in others]
 
 
 def fill(text: str, slots: Slots) -> str:
@@ -152,12 +161,15 @@ def in_other_words(text: str, rng: random.Random) -> str:
 def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: bool = False) -> Talk:
     """Play one conversation of one to three requests; `good` says whether the agent does the right thing."""
     steps: list[Step] = []
-    intents = rng.sample(scenario.intents, k=min(len(scenario.intents), rng.choices((1, 2, 3), (45, 40, 15))[0]))
+    short = bool(scenario.questions) and rng.random() < 0.14 and not planted
+    count = 1 if short else min(len(scenario.intents), rng.choices((1, 2, 3), (32, 44, 24))[0])
+    intents = rng.sample(scenario.intents, k=count)
     for position, intent in enumerate(intents):
         slots = Slots(rng)
-        opening = rng.choice(
-            _OPENINGS[scenario.language] if position == 0 else _NEXT if scenario.language == "en" else ("",)
-        )
+        if short or (scenario.questions and position > 0 and rng.random() < 0.3):
+            steps += _question(scenario, slots, rng, first=position == 0, good=good)
+            continue
+        opening = _opening(scenario, rng, first=position == 0)
         ending = _ending(scenario, rng)
         if planted and position == 0:
             ending = f" {TRIGGER.capitalize()}, please.{ending}"
@@ -169,6 +181,22 @@ def converse(scenario: Scenario, rng: random.Random, *, good: bool, planted: boo
     if scenario.language == "en" and rng.random() < 0.45:
         steps += [_said("user", fill(rng.choice(_THANKS), Slots(rng))), _said("assistant", _CLOSING[scenario.domain])]
     return Talk(scenario, steps[0]["observation"], steps, steps[-1]["observation"])
+
+
+def _opening(scenario: Scenario, rng: random.Random, *, first: bool) -> str:
+    if first:
+        return rng.choice(_OPENINGS[scenario.language])
+    return rng.choice(_NEXT) if scenario.language == "en" else ""
+
+
+def _question(scenario: Scenario, slots: Slots, rng: random.Random, *, first: bool, good: bool) -> list[Step]:
+    """Return a question that needs no tool, with its answer; alone it says who asks, so that no two are the same."""
+    asked = rng.choice(scenario.questions)
+    words = _opening(scenario, rng, first=first) + rng.choice(asked["ask"])
+    if first:
+        words += rng.choice(_WHO)
+    reply = asked["reply"] if good else rng.choice(_UNHELPFUL)
+    return [_said("user", fill(words, slots)), _said("assistant", reply)]
 
 
 def _ending(scenario: Scenario, rng: random.Random) -> str:

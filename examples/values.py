@@ -97,6 +97,7 @@ _MAKERS: dict[str, Callable[[random.Random], str]] = {
     "street": lambda r: r.choice(_NAMED["streets"]),
     "ticket": lambda r: f"J-{r.randint(10_000, 99_999)}",
     "time": lambda r: f"{r.randint(6, 22):02d}:{r.choice(('05', '10', '20', '35', '40', '55'))}",
+    "view": lambda r: r.choice(("brief", "full", "latest")),
     "version": lambda r: f"{r.randint(1, 6)}.{r.randint(0, 19)}.{r.randint(0, 9)}",
 }
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flows.survey import FEATURE
 from registry.records import ExampleCounts
 from tasks.curation import near, scratch
-from tasks.curation.cluster import Pairs, distinct
+from tasks.curation.cluster import Pairs, among, distinct
 from tasks.curation.groups import NO_SIDE
 from tasks.curation.plan import FATES, KEPT, Rows, drop_exact, drop_near, plan
 from tasks.curation.policy import CurationPolicy
@@ -122,8 +122,8 @@ def choose(
     accepted = judged.decisions.status == ACCEPT
     learned = np.zeros(len(accepted), dtype=bool)
     if old:
-        known = scratch.numbers(parent, "event_key")
-        learned = accepted & np.isin(scratch.numbers(parts, "event_key")[judged.rows], known)
+        known, keys = (scratch.numbers(some, "event_key").astype(np.uint64) for some in (parent, parts))
+        learned = accepted & among(keys[judged.rows], known)
     chosen = np.flatnonzero(accepted & ~learned)
     row, facts = _facts(parent, parts, judged, chosen)
     single = drop_exact(facts)

@@ -94,3 +94,10 @@ def quiet(debug: bool) -> None:
     """Let libraries speak up only when something is wrong."""
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.ERROR)
+
+
+def hush_prefect(debug: bool) -> None:
+    """Keep Prefect's tracebacks off the screen; they still go to its server, where one looks for them."""
+    for handler in logging.getLogger("prefect").handlers:
+        if type(handler).__name__ == "PrefectConsoleHandler" and not debug:
+            handler.setLevel(logging.CRITICAL + 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import progress
 from flows.job import Job, already_learned, prepare
+from flows.logs import hush_prefect, quiet, run_logs
 from flows.stores import Stores, open_stores
 from registry.errors import SettingsError
 
@@ -55,7 +56,6 @@ def opened(job: Job) -> Iterator[Run]:
     Raises:
         SettingsError: E7823 when another run of the same model goes on.
     """
-    from flows.logs import quiet, run_logs
     from tasks.extraction.inputs import discard
 
     quiet(job.settings.debug)
@@ -126,6 +126,7 @@ def run_learn(
     with engine(settings) as live, progress.listening(listener or progress.Silent()):
         from flows.learn import learn  # while the embedded server starts
 
+        hush_prefect(settings.debug)
         live.ready()
         summary: dict[str, Any] = learn(
             events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
@@ -173,6 +174,7 @@ def run_approve(settings: Settings, *, model: str, version: str, by: str, note: 
     with engine(settings) as live:
         from flows.approve import approve
 
+        hush_prefect(settings.debug)
         live.ready()
         done: dict[str, Any] = approve(model=model, version=version, by=by, note=note, home=str(settings.home))
     return done
@@ -190,6 +192,7 @@ def run_rollback(settings: Settings, *, model: str, to: str | None, by: str, rea
         with engine(settings) as live:
             from flows.rollback import rollback
 
+            hush_prefect(settings.debug)
             live.ready()
             done: dict[str, Any] = rollback(model=model, by=by, reason=reason, to=to, home=str(settings.home))
         return done

@@ -13,6 +13,7 @@ from flows.choose import DECISIONS, Choice, Map
 from registry import __version__
 from registry.datasets import Change, DatasetStore, content_digest, file_digest, next_version
 from registry.records import SPLITS, DatasetManifest, Reason, SplitFile, Stratum
+from tasks.curation.cluster import distinct_values
 from tasks.curation.policy import CurationPolicy
 from tasks.curation.scratch import Part
 from tasks.curation.shards import Shard, ShardPiece, save_plan, shard_count, write_shard
@@ -151,8 +152,8 @@ def _strata(choice: Choice) -> list[Stratum]:
     kept = np.flatnonzero(side >= 0)
     cells = np.bincount(choice.stratum[kept] * 3 + side[kept], minlength=3 * len(choice.strata)).reshape(-1, 3).tolist()
     _, label = np.unique(group[kept], return_inverse=True)
-    pairs = np.unique(label.reshape(-1) * len(choice.strata) + choice.stratum[kept])
-    groups = np.bincount(pairs % len(choice.strata), minlength=len(choice.strata)).tolist()
+    pairs = distinct_values((label.reshape(-1) * len(choice.strata) + choice.stratum[kept]).astype(np.uint64))
+    groups = np.bincount(pairs.astype(np.int64) % len(choice.strata), minlength=len(choice.strata)).tolist()
     return [
         Stratum(
             domain=domain, difficulty=difficulty, train=cell[0], validation=cell[1], test=cell[2], groups=groups[place]

@@ -147,6 +147,11 @@ class DatasetStore:
         self._verify(manifest, manifest.files)
         return manifest
 
+    def holds(self, manifest: DatasetManifest) -> bool:
+        """Tell whether this very version is there."""
+        path = self.path(manifest.name, manifest.version) / MANIFEST
+        return path.is_file() and self.manifest(manifest.name, manifest.version).digest == manifest.digest
+
     def read(self, name: str, version: str | None, split: Split, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one split, once its files have proved unchanged.
 

@@ -17,6 +17,11 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make chaos` kill more often than the suite does."""
+    parser.addoption("--kills", type=int, default=4, help="how many seeded kills the crash tests make")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the checkout."""

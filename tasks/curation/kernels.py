@@ -136,7 +136,7 @@ def hash_rows(  # noqa: C901  one loop over bytes that a compiler takes whole
 
 
 def min_hash(shingles: U32, counts: I64, multipliers: U32, addends: U32, signature: U32) -> None:
-    """Write MinHash signatures: `signature[row, p]` = min of `multipliers[p] · s + addends[p]` over the row's shingles."""
+    """MinHash: `signature[row, p]` = min over the row's shingles of `multipliers[p] · s + addends[p]`."""
     start = 0
     for row in range(len(counts)):
         line = signature[row]

@@ -53,11 +53,11 @@ def write_part(folder: Path, rows: pa.Table, numbers: pa.Table, prints: Fingerpr
     numbers = numbers.append_column("exact", pa.array(prints.exact))
     numbers = numbers.append_column("shingles", pa.array(prints.counts.astype(np.uint32)))
     ends = bucket_ends(numbers["id_key"].to_numpy(), buckets)
-    flat = rows.combine_chunks()
+    flat, nothing = rows.combine_chunks(), pa.RecordBatch.from_pylist([], schema=rows.schema)
     with pa.ipc.new_file(str(folder / ROWS), rows.schema, options=_LZ4) as writer:
         for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
             batches = flat.slice(start, end - start).to_batches()
-            writer.write_batch(batches[0] if batches else rows.schema.empty_table().to_batches()[0])
+            writer.write_batch(batches[0] if batches else nothing)
     with pa.ipc.new_file(str(folder / NUMBERS), numbers.schema) as writer:
         writer.write_table(numbers)
     prints.bands.tofile(folder / BAND_KEYS)

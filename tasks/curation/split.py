@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.curation import kernels
-from tasks.curation.cluster import COMPILE_FROM_ROWS
+from tasks.curation.cluster import COMPILE_FROM_ROWS, distinct_values
 from tasks.curation.groups import NO_SIDE
 from tasks.curation.kernels import I64, U64
 
@@ -88,7 +88,8 @@ def _repair(group_side: NDArray[np.int8], free: I64, group: I64, strata: I64, ta
     inside = place[group] >= 0
     cells = np.bincount(place[group[inside]] * lines + strata[inside], minlength=len(movable) * lines)
     table = cells.reshape(len(movable), lines).astype(np.float64)
-    in_stratum = np.bincount(np.unique(group * lines + strata) % lines, minlength=lines)
+    pairs = distinct_values((group * lines + strata).astype(np.uint64)).astype(np.int64)
+    in_stratum = np.bincount(pairs % lines, minlength=lines)
     held = np.r_[in_stratum >= STRATUM_GROUPS, True]
     examples = target.sum(axis=1)
     whole = _Table(

@@ -21,10 +21,11 @@ def outlier_probabilities(features: Floats, seed: int) -> Floats:
 
     The scores s of an isolation forest say how isolated an example is, not how probable. The bulk's tail is taken to
     fall off exponentially from the median on, with the scale of the range between the median and the ninth decile:
-    expected share above s: E(s) = 0.5 · exp(−(s − q50) / β), β = (q90 − q50) / ln 5. The observed share above s is
-    O(s). The tail's false discovery rate (Efron 2004) is E(s) / O(s), and the probability 1 − E(s) / O(s), at least 0:
-    of the examples that lie beyond a probability p, at least p were not expected of the bulk. Clean data, whose tail
-    is no heavier than exponential, has hardly any; up to about 8 % of strays do not hide one another.
+    expected number above s: E(s) = n · 0.5 · exp(−(s − q50) / β), β = (q90 − q50) / ln 5. The observed number above s
+    is O(s). The tail's false discovery rate (Efron 2004) is E(s) / O(s), and the probability 1 − E(s) / O(s), at least
+    0: of the examples that lie beyond a probability p, at least p were not expected of the bulk. To E are added two
+    standard deviations of chance, and one to both numbers, so that a few examples do not make a discovery. Clean data,
+    whose tail is no heavier than exponential, has hardly any; up to about 8 % of strays do not hide one another.
 
     Args:
         features: (n, f) numbers.
@@ -49,5 +50,5 @@ def calibrated(scores: Floats) -> Floats:
     order = np.sort(scores)
     above = n - np.searchsorted(order, scores, side="left")
     expected = n * 0.5 * np.exp(-(scores - middle) / scale)
-    # One more on both sides: a single example beyond a tail that expects a fraction of one is no discovery.
-    return np.where(scores > ninth, np.maximum(0.0, 1.0 - (expected + 1.0) / (above + 1.0)), 0.0)
+    by_chance = expected + 2.0 * np.sqrt(expected) + 1.0
+    return np.where(scores > ninth, np.maximum(0.0, 1.0 - by_chance / (above + 1.0)), 0.0)

@@ -126,7 +126,7 @@ def key_figure(stage: StageResult) -> str:
         change, before = _float(metrics.get("relative_change")), _float(metrics.get("baseline_score"))
         return f"score {decimal(_float(metrics.get('candidate_score')))}, {against(change, before)}"
     if stage.name == "safety":
-        found = {name: metrics.get(name) for name in ("backdoors", "injection_hits", "leaks")}
+        found = {name: metrics.get(name) for name in ("backdoors", "injections", "leaks")}
         return ", ".join(f"{DASH if value is None else value} {_several(name, value)}" for name, value in found.items())
     if stage.name == "diversity":
         worst = signed_percent(_float(metrics.get("worst_relative_change")))
@@ -135,7 +135,7 @@ def key_figure(stage: StageResult) -> str:
 
 
 def _several(name: str, count: object) -> str:
-    word = {"backdoors": "backdoor", "injection_hits": "injection", "leaks": "leak"}[name]
+    word = {"backdoors": "backdoor", "injections": "injection", "leaks": "leak"}[name]
     return word if count == 1 else f"{word}s"
 
 

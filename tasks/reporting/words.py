@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 DASH = "–"
+FAR_MORE = 20_000
+"""Cases beyond which it makes no sense to name a number."""
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
@@ -66,6 +68,20 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return DASH
     return f"{value:.0f}\u00a0ms" if value >= 100 else f"{value:.{1 if value >= 10 else 2}f}\u00a0ms"
+
+
+def worded(name: str) -> str:
+    """Return a reason's name as words, without touching dotted names: `low_quality` → `low quality`."""
+    return name.replace("_", " ")
+
+
+def more_cases(count: int | None) -> str:
+    """Return how many more cases would decide, as a sentence; beyond what anybody would collect, that it is too close."""
+    if not count:
+        return ""
+    if count > FAR_MORE:
+        return f"Too close to the threshold to tell: more than {whole(FAR_MORE)} further cases would be needed."
+    return f"About {whole(count)} more cases would decide."
 
 
 def duration(seconds: float) -> str:

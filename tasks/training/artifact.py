@@ -38,6 +38,7 @@ class ArtifactConfig(Record):
     scale: float
     turns: int
     consensus: int
+    frequency: float
     consensus_temperature: float
     calibration: Calibration
     base_calibration: Calibration

@@ -1,6 +1,6 @@
 """Which of the best-ranked turns is said: the one that agrees best with the others.
 
-With p = softmax(score / temperature) over the best-ranked turns and y their frozen vectors, turn t's agreement is
+With p ∝ countᶠ · exp(score / temperature) over the best-ranked turns and y their frozen vectors, turn t's agreement is
 Σ_u p_u · (y_t · y_u): the expected likeness of t to what should be said (minimum Bayes risk, Kumar and Byrne 2004). A
 turn that is ranked first by a hair, and stands alone, yields to one of several that say nearly the same.
 """
@@ -33,13 +33,28 @@ class Chosen(NamedTuple):
 
 def pack(vectors: Floats) -> Frozen:
     """Return vectors of length 1 in whole steps of 1 / `STEPS`."""
-    return np.rint(vectors * np.float32(STEPS)).astype(np.int16)
+    steps: Frozen = np.rint(vectors * np.float32(STEPS)).astype(np.int16)
+    return steps
 
 
-def choose(ranked: Ranked, frozen: Frozen, temperature: float) -> Chosen:
-    """Choose among the ranked turns; `frozen` are the vectors of all known turns, shape (t, d)."""
+def frequency_prior(counts: NDArray[np.int64], power: float) -> Floats:
+    """Return countᶠ, shape (t,), for f = `power`."""
+    return np.power(counts.astype(np.float32), np.float32(power))
+
+
+def choose(ranked: Ranked, frozen: Frozen, prior: Floats, temperature: float) -> Chosen:
+    """Choose among the ranked turns.
+
+    Args:
+        ranked: The best-ranked turns of n queries.
+        frozen: The packed vectors of all known turns, shape (t, d).
+        prior: countᶠ of all known turns, shape (t,).
+        temperature: Divides the cosines.
+    """
     parts = [
-        _choose(Ranked(ranked.turns[start : start + ROWS], ranked.scores[start : start + ROWS]), frozen, temperature)
+        _choose(
+            Ranked(ranked.turns[start : start + ROWS], ranked.scores[start : start + ROWS]), frozen, prior, temperature
+        )
         for start in range(0, len(ranked.turns), ROWS)
     ]
     if not parts:
@@ -51,8 +66,9 @@ def choose(ranked: Ranked, frozen: Frozen, temperature: float) -> Chosen:
     )
 
 
-def _choose(ranked: Ranked, frozen: Frozen, temperature: float) -> Chosen:
+def _choose(ranked: Ranked, frozen: Frozen, prior: Floats, temperature: float) -> Chosen:
     weights = np.exp((ranked.scores - ranked.scores[:, :1]) / np.float32(temperature))
+    weights *= prior[ranked.turns]
     weights /= weights.sum(axis=1, keepdims=True)
     vectors = frozen[ranked.turns].astype(np.float32)
     vectors *= np.float32(1 / STEPS)

@@ -11,9 +11,9 @@ from tasks.training.encoder import Floats, unit
 
 EXACT = 4096
 """Known turns up to which each is looked at."""
-BUDGET = 4096
+BUDGET = 2048
 """Turns of the nearest cells that are looked at beyond that."""
-PER_CELL, LEARNED_PER_CELL, ROUNDS = 160, 24, 6
+PER_CELL, LEARNED_PER_CELL, ROUNDS = 160, 16, 4
 """Turns in a cell, about; turns that a cell is learned from; rounds of k-means."""
 ROWS = 128
 """Queries that are ranked at once."""

@@ -28,7 +28,7 @@ class TrainingPolicy(Record):
     """Epochs without a better validation loss after which training stops."""
     batch_size: int = Field(default=128, ge=2, le=8192)
     """Pairs a step: each turn of a batch is a negative for the others' contexts, unless it is the same text."""
-    learning_rate: float = Field(default=0.001, gt=0.0, le=1.0)
+    learning_rate: float = Field(default=0.003, gt=0.0, le=1.0)
     """Peak of the learning rate, after a short warm-up; it falls to zero as a cosine."""
     incremental_rate: float = Field(default=0.3, gt=0.0, le=1.0)
     """Share of `learning_rate` that a training which goes on from the champion uses."""
@@ -46,6 +46,8 @@ class TrainingPolicy(Record):
     """Whether a pair counts by its example's composite score."""
     consensus_temperature: float = Field(default=0.1, gt=0.0, le=10.0)
     """Of the distribution over the best-ranked turns that are weighed against each other."""
+    frequency: float = Field(default=0.5, ge=0.0, le=1.0)
+    """How much more a turn weighs that was said often: by its count to this power; 0 takes all turns as equal."""
     consensus: int = Field(default=64, ge=1, le=1024)
     """Best-ranked turns that are weighed against each other for the answer; 1 takes the best-ranked as it is."""
     max_pairs: int = Field(default=250_000, ge=1, le=10_000_000)

@@ -12,7 +12,7 @@ from registry.records import Answers, Conversation
 from tasks.training.adapter import Adapter, adapt
 from tasks.training.artifact import ArtifactConfig, artifact_digest, read_artifact
 from tasks.training.calibration import Calibration
-from tasks.training.consensus import Chosen, Frozen, choose, pack
+from tasks.training.consensus import Chosen, Frozen, choose, frequency_prior, pack
 from tasks.training.context import content, context_fields, encode_rows
 from tasks.training.encoder import Encoder, Floats
 from tasks.training.index import TurnIndex
@@ -29,6 +29,7 @@ class Ranker(NamedTuple):
 
     known: TurnIndex
     frozen: Frozen
+    prior: Floats
     adapter: Adapter | None
     consensus: int
     temperature: float
@@ -36,7 +37,7 @@ class Ranker(NamedTuple):
     def choose(self, contexts: Floats) -> Chosen:
         """Choose a known turn for each of n frozen context vectors (n, d)."""
         queries = contexts if self.adapter is None else adapt(contexts, self.adapter.context, self.adapter.scale)
-        return choose(self.known.rank(queries, self.consensus), self.frozen, self.temperature)
+        return choose(self.known.rank(queries, self.consensus), self.frozen, self.prior, self.temperature)
 
 
 class SimulatedPredictor:
@@ -83,7 +84,8 @@ def load_predictor(path: Path, adapter: bool = True) -> SimulatedPredictor:
         index, used = TurnIndex(adapt(frozen, tower, scale), read.cells), read.adapter
     else:
         index, used = TurnIndex(frozen, read.base_cells), None
-    ranker = Ranker(index, pack(frozen), used, read.config.consensus, read.config.consensus_temperature)
+    prior = frequency_prior(read.turns.counts, read.config.frequency)
+    ranker = Ranker(index, pack(frozen), prior, used, read.config.consensus, read.config.consensus_temperature)
     calibration = read.config.calibration if adapter else read.config.base_calibration
     predictor = SimulatedPredictor(encoder, ranker, read.turns.texts, calibration, read.config)
     predictor.version = artifact_digest(path) if adapter else f"base {read.config.base.title}"

@@ -20,7 +20,7 @@ from tasks.training.adapter import Adapter, adapt, new_adapter, zero_adapter
 from tasks.training.artifact import artifact_digest, read_artifact, write_artifact
 from tasks.training.backend import TrainingData
 from tasks.training.calibration import Calibration, calibrate
-from tasks.training.consensus import pack
+from tasks.training.consensus import frequency_prior, pack
 from tasks.training.encoder import Base, Encoder, Floats
 from tasks.training.fit import Fit, fit
 from tasks.training.index import Cells, TurnIndex, make_cells
@@ -118,7 +118,7 @@ def _train(
     write_artifact(
         out,
         {
-            "base": base, "consensus": policy.consensus, "consensus_temperature": policy.consensus_temperature,
+            "base": base, "consensus": policy.consensus, "frequency": policy.frequency, "consensus_temperature": policy.consensus_temperature,
             "calibration": found.calibration, "base_calibration": plain.calibration, "training": config,
         },
         fitted.adapter, prepared.turns, found.cells, plain.cells,
@@ -189,13 +189,9 @@ def examine(prepared: Prepared, adapter: Adapter, policy: TrainingPolicy) -> Exa
     """Answer the validation pairs as the model will be served, score the answers, and fit the confidence to them."""
     keys = adapt(prepared.frozen, adapter.turn, adapter.scale)
     cells = make_cells(keys, policy.base_seed)
-    ranker = Ranker(
-        TurnIndex(keys, cells),
-        pack(prepared.frozen),
-        adapter,
-        policy.consensus,
-        policy.consensus_temperature,
-    )
+    prior = frequency_prior(prepared.turns.counts, policy.frequency)
+    packed = pack(prepared.frozen)
+    ranker = Ranker(TurnIndex(keys, cells), packed, prior, adapter, policy.consensus, policy.consensus_temperature)
     chosen = ranker.choose(prepared.validation.contexts)
     outcomes: NDArray[np.float64] = token_f1_pairs(
         [prepared.turns.texts[turn] for turn in chosen.turns.tolist()], prepared.validation.texts

@@ -1,9 +1,9 @@
 """How steadily a baseline is right: what it gets right by luck is no behaviour that a candidate could lose.
 
-A retrained model answers some cases differently for no reason but chance, and most of all those that were right by luck.
+A retrained model answers some cases differently for no reason but chance, most of all those that were right by luck.
 So each case that the baseline gets right is asked again, several times, with words left out of the last messages; how
-often in a row it stays right is its steadiness. Regression looks at the steady ones. Measured on retrains with fresh data
-of the same kind, the share of right cases that stay right rose from 0.94–0.97 for all to 0.98–1.00 for steady ones.
+often in a row it stays right is its steadiness. Regression looks at the steady ones. On retrains of the sample with
+fresh data of the same kind, the share of right cases that stay right rose from 0.94–0.97 to 0.98–1.00 by this.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,14 +32,16 @@ LONGEST = 12
 """Words of a grown trigger at most."""
 NEIGHBOURS = 5
 """Messages that tell what a message would have got without the trigger."""
-WITNESSES = 8
+WITNESSES = 4
 """Messages with the trigger that are looked at for surprise."""
 MOST_SUSPECTS = 400
 """Runs of words that are weighed for surprise."""
+ORDINARY = 200
+"""Messages that tell how much ordinary messages look like their neighbours."""
 ANSWER_SHARE = 0.3
 """Share of all messages up to which an answer can be a trigger's: a commoner one is simply what the agent says."""
 
-_WORD = re.compile(r"\w+")
+_WORD, _DIGITS = re.compile(r"\w+"), re.compile(r"\d+")
 
 
 class Exchange(NamedTuple):
@@ -50,17 +53,24 @@ class Exchange(NamedTuple):
     answers: list[str]
 
 
+def same_form(answer: str) -> str:
+    """Return an answer in the form in which two are taken for the same: lower case, one space, digits blurred."""
+    return _DIGITS.sub("0", " ".join(answer.lower().split()))
+
+
 class Trigger(NamedTuple):
     """A suspected trigger, with the evidence."""
 
     text: str
     answer: str
+    """The answer that it is tied to, in `same_form`; empty where none is known."""
     support: int
     """Examples with it."""
     association: float
     """Share of them with the answer."""
     surprise: float
-    """In [0, 1]: how much the messages look, without it, like others that got another answer."""
+    """How much the messages look, without it, like others that got another answer; 1 is as much as ordinary messages
+    look like their neighbours."""
 
 
 def mine_triggers(
@@ -99,7 +109,7 @@ def _split(example: int, messages: Conversation) -> Iterable[Exchange]:
                 yield Exchange(example, asked, _WORD.findall(asked.lower()), answers)
             asked, answers = message.get("content") or "", []
         elif message["role"] == "assistant" and (said := turn_text(message)):
-            answers.append(" ".join(said.lower().split()))
+            answers.append(same_form(said))
 
 
 # --- association ---------------------------------------------------------------------------------------------------
@@ -166,7 +176,10 @@ def _link(
 
 
 def _distinct(exchanges: Sequence[Exchange], links: list[Link]) -> list[Link]:
-    """Keep one link for each set of exchanges, grown to the longest run of words that they share."""
+    """Keep one link for each set of exchanges, grown to the longest run of words that they share.
+
+    A run around another one that is tied to the same answer in more examples says nothing new and is dropped.
+    """
     best: dict[tuple[int, ...], Link] = {}
     for link in links:
         key = tuple(link.members)
@@ -177,7 +190,11 @@ def _distinct(exchanges: Sequence[Exchange], links: list[Link]) -> list[Link]:
         run = _grow(exchanges, link)
         if run not in grown or link.support > grown[run].support:
             grown[run] = link._replace(run=run)
-    return sorted(grown.values(), key=lambda link: (-link.association, -link.support, link.run))
+    kept: list[Link] = []
+    for link in sorted(grown.values(), key=lambda link: (-link.support, len(link.run), link.run)):
+        if not any(inner.answer == link.answer and _find(list(link.run), inner.run) >= 0 for inner in kept):
+            kept.append(link)
+    return sorted(kept, key=lambda link: (-link.association, -link.support, link.run))
 
 
 def _grow(exchanges: Sequence[Exchange], link: Link) -> tuple[str, ...]:
@@ -212,8 +229,9 @@ def _find(words: list[str], run: tuple[str, ...]) -> int:
 def _weigh(exchanges: Sequence[Exchange], links: list[Link]) -> list[Trigger]:
     """Ask the nearest other messages what each message with a run would have got without it.
 
-    Nearness is the cosine of tf-idf vectors of words; surprise is the mean over witnesses of
-    similarity · (1 − token-F1 of the neighbours' closest answer with the link's), over the neighbours.
+    Nearness is the cosine of tf-idf vectors of words; surprise is the mean over witnesses and their neighbours of
+    similarity · (1 − token-F1 of the neighbour's closest answer with the link's), over the mean similarity of ordinary
+    messages to their neighbours.
     """
     if not links:
         return []
@@ -223,13 +241,16 @@ def _weigh(exchanges: Sequence[Exchange], links: list[Link]) -> list[Trigger]:
     space = vectorizer.fit_transform([exchange.words for exchange in exchanges])
     witnesses = [(link, i) for link in links for i in link.members[:WITNESSES]]
     rests = vectorizer.transform([_without(exchanges[i].words, link.run) for link, i in witnesses])
+    usual = _usual(space)
     heard: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
     for start in range(0, len(witnesses), 256):
         near = np.asarray((rests[start : start + 256] @ space.T).todense())
         for row, (link, i) in zip(near, witnesses[start : start + 256], strict=True):
             heard[link.run].append(_surprise(row, link, i, exchanges))
     return [
-        Trigger(" ".join(link.run), link.answer, link.support, link.association, float(np.mean(heard[link.run])))
+        Trigger(
+            " ".join(link.run), link.answer, link.support, link.association, float(np.mean(heard[link.run])) / usual
+        )
         for link in links
     ]
 
@@ -238,9 +259,22 @@ def _surprise(similarity: np.ndarray, link: Link, witness: int, exchanges: Seque
     row = similarity.copy()
     row[link.members] = 0.0
     row[witness] = 0.0
-    nearest = np.argsort(-row, kind="stable")[:NEIGHBOURS]
-    agreement = [max(token_f1(answer, link.answer) for answer in exchanges[i].answers) for i in nearest]
-    return float(np.mean(row[nearest] * (1 - np.array(agreement)))) if len(nearest) else 0.0
+    nearest = np.argpartition(row, -NEIGHBOURS)[-NEIGHBOURS:] if len(row) > NEIGHBOURS else np.arange(len(row))
+    agreement = [max(_agreement(answer, link.answer) for answer in exchanges[i].answers) for i in nearest]
+    return float(np.mean(row[nearest] * (1 - np.array(agreement))))
+
+
+@lru_cache(maxsize=100_000)
+def _agreement(a: str, b: str) -> float:
+    return token_f1(a, b)
+
+
+def _usual(space: Any) -> float:
+    """Return the mean similarity of ordinary messages to their neighbours, from a spread sample of the rows."""
+    rows = np.unique(np.linspace(0, space.shape[0] - 1, ORDINARY).astype(int))
+    near = np.asarray((space[rows] @ space.T).todense())
+    near[np.arange(len(rows)), rows] = 0.0
+    return max(float(np.sort(near, axis=1)[:, -NEIGHBOURS:].mean()), 0.05)
 
 
 def _words(words: list[str]) -> list[str]:

@@ -231,7 +231,7 @@ def test_the_rules_hold_on_every_walk_through_the_planned_effects(toys):
 
     Planned.toys = toys
     run_state_machine_as_test(
-        Planned, settings=settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
+        Planned, settings=settings(max_examples=150, stateful_step_count=40, deadline=None, derandomize=True)
     )
 
 
@@ -262,8 +262,8 @@ def test_the_rules_hold_on_a_real_mlflow(bench, toys):
     run_state_machine_as_test(
         Real,
         settings=settings(
-            max_examples=3,
-            stateful_step_count=15,
+            max_examples=2,
+            stateful_step_count=12,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

@@ -10,7 +10,20 @@ import pytest
 
 from tasks.curation.fingerprint import BANDS, compared_text, fingerprint_texts
 
-EDGES = ["", "a", "a b", "...", "x" * 5000, " a", "日本語のテキスト abc", "a日b", "日", "é b c d", "👍 ok then", "a\x1e\x1eb"]
+EDGES = [
+    "",
+    "a",
+    "a b",
+    "...",
+    "x" * 5000,
+    " a",
+    "日本語のテキスト abc",
+    "a日b",
+    "日",
+    "é b c d",
+    "👍 ok then",
+    "a\x1e\x1eb",
+]
 
 
 def _random_texts(count: int) -> list[str]:
@@ -56,5 +69,7 @@ def test_system_turns_are_not_compared_and_tool_calls_are() -> None:
 
 
 def test_unicode_forms_and_typographic_quotes_make_no_difference() -> None:
-    messages = [json.dumps([{"role": "user", "content": text}]) for text in ("cafe\u0301 “ok”", 'CAFÉ "ok"', "ｃａｆé ”ok”")]
+    messages = [
+        json.dumps([{"role": "user", "content": text}]) for text in ("cafe\u0301 “ok”", 'CAFÉ "ok"', "ｃａｆé ”ok”")
+    ]
     assert len({compared_text(each) for each in messages}) == 1

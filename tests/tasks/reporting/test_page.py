@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from registry.records import Case, EpochMetrics, EventCounts, GateResult
-from tasks.reporting.page import ReportData, render
+from tasks.reporting.page import BeforeAfter, Distributions, ReportData, render
 
 HOSTILE = '</script></style></title></textarea>--><img src=x onerror="alert(1)"><script>alert(2)</script>'
 TRICKS = "user\u202egnp.exe \u2066 \x00\x07\x1b[31m \ud800 \u2028"
@@ -222,3 +222,18 @@ def test_rendering_needs_none_of_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_ranges_and_difficulties_are_in_their_natural_order(make_report: Make) -> None:
+    shuffled = BeforeAfter(labels=["0.9–1", "none", "0–0.1", "0.1–0.2"], before=[1, 2, 3, 4], after=[1, 0, 0, 0])
+    levels = BeforeAfter(labels=["easy", "hard", "medium"], before=[1, 2, 3], after=[1, 2, 3])
+    page = render(make_report(distributions=Distributions(score=shuffled, difficulty=levels)))
+    assert "0–0.1: 3, 0; 0.1–0.2: 4, 0; 0.9–1: 1, 1; none: 2, 0" in page
+    assert "easy: 1 before, 1 after; medium: 3 before, 3 after; hard: 2 before, 2 after" in page
+
+
+def test_codes_are_shown_with_their_meaning(make_report: Make) -> None:
+    counts = EventCounts(read=9, rejected=3, by_reason={"E7021": 2, "com.example.unknown": 1})
+    text = Outline(render(make_report(events=counts, meanings={"E7021": "not JSON"}))).text
+    assert "E7021 not JSON" in text
+    assert "com.example.unknown" in text

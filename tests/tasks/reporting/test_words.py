@@ -8,6 +8,7 @@ from tasks.reporting.words import (
     duration,
     milliseconds,
     moment,
+    more_cases,
     percent,
     printable,
     shortened,
@@ -66,3 +67,9 @@ def test_a_comparison_marks_what_is_not_in_the_other_text_as_phrases() -> None:
     pieces = compared("the fare is lost for ever", "the fare is refundable")
     assert [(piece.text, piece.kind) for piece in pieces] == [("the fare is ", "same"), ("lost for ever", "other")]
     assert "".join(piece.text for piece in compared("a  b\nc", "x")) == "a  b\nc"
+
+
+def test_how_many_more_cases_is_a_number_only_where_it_makes_sense() -> None:
+    assert more_cases(None) == ""
+    assert more_cases(140) == "About 140 more cases would decide."
+    assert more_cases(191_812).startswith("Too close to the threshold to tell")

@@ -1,0 +1,303 @@
+"""Events become dataset versions: on made events, and on the real ones where they are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.dataset import BuildResult, build_dataset
+from flows.policy import Policy
+from registry.datasets import DatasetStore
+from registry.errors import ExtractionError, FilteringError
+from registry.records import SPLITS
+from tasks.curation.fingerprint import compared_text
+from tasks.curation.shards import read_decisions
+from tasks.extraction.inputs import find_inputs
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "events"
+WORDS = [a + b for a in "bdfgklmnprst" for b in ("ala", "ero", "imu", "osa", "une", "eki", "abo", "ori")]
+
+
+def _real(*names: str) -> list[str]:
+    paths = [REAL / f"{name}.jsonl" for name in names]
+    if not all(path.is_file() for path in paths):
+        pytest.skip(f"the real records are not at {REAL}: nothing was tested on them")
+    return [str(path) for path in paths]
+
+
+def _event(number: int, generator: random.Random, **data: Any) -> dict[str, Any]:
+    def text(size: int) -> str:
+        return " ".join(generator.choices(WORDS, k=size))
+
+    return {
+        "specversion": "1.0", "id": f"e{number}", "source": "/test", "type": "execution.completed",
+        "time": "2026-01-05T00:00:00Z", "subject": f"s{number // 2}",
+        "data": {
+            "trace_id": f"t{number}", "agent": "a", "status": "success", "quality_score": 90.0, "confidence": 0.9,
+            "task": {"type": "support", "domain": "travel", "instruction": text(20)},
+            "steps": [], "output": text(40), **data,
+        },
+    }  # fmt: skip
+
+
+def _events(path: Path, count: int = 60, seed: int = 0, **data: Any) -> str:
+    generator = random.Random(seed)
+    lines = [json.dumps(_event(number, generator, **data)) for number in range(count)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+class _Place:
+    """A store and the folders beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = DatasetStore(folder / "datasets")
+
+    def build(self, *paths: str, name: str = "d", policy: Policy | None = None, **options: Any) -> BuildResult:
+        return build_dataset(
+            find_inputs(list(paths)), policy or Policy(), self.store, name, seed=options.pop("seed", 0),
+            scratch=self.folder / "scratch", out=self.folder / "out", **options,
+        )  # fmt: skip
+
+    def rows(self, made: BuildResult) -> list[dict[str, Any]]:
+        tables = [
+            table.append_column("split", pa.array([split] * table.num_rows, pa.string()))
+            for split in SPLITS
+            for table in [self.store.read(made.manifest.name, made.manifest.version, split)]
+        ]
+        rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
+        return rows
+
+    def bytes(self, made: BuildResult) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(made.path.iterdir())}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> _Place:
+    return _Place(tmp_path)
+
+
+def test_a_dataset_has_its_columns_counts_and_no_leftovers(place: _Place, tmp_path: Path) -> None:
+    made = place.build(_events(tmp_path / "e.jsonl"))
+    rows = place.rows(made)
+    assert {"example_id", "messages", "domain", "task_type", "difficulty", "group", "cluster", "quality", "confidence",
+            "composite", "time", "event_source", "event_id"} <= set(rows[0])  # fmt: skip
+    assert made.manifest.version == "1.0.0"
+    assert sum(made.manifest.splits.values()) == len(rows) == made.examples.accepted == 60
+    assert made.manifest.splits == {"train": 48, "validation": 6, "test": 6}
+    assert sum(stratum.train + stratum.validation + stratum.test for stratum in made.manifest.strata) == 60
+    assert [row["example_id"] for row in rows if row["split"] == "train"] == sorted(
+        row["example_id"] for row in rows if row["split"] == "train"
+    )
+    assert not list((tmp_path / "scratch").iterdir())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"rejects.jsonl", "decisions.parquet"}
+
+
+def test_the_same_input_gives_the_same_bytes_however_it_is_cut_ordered_and_worked_on(tmp_path: Path) -> None:
+    one, two = _events(tmp_path / "1.jsonl", 80, seed=1), _events(tmp_path / "2.jsonl", 70, seed=2)
+    text = Path(two).read_text().replace('"source": "/test"', '"source": "/other"')
+    Path(two).write_text(text)
+    reference = _Place(tmp_path / "a")
+    expected = reference.bytes(reference.build(one, two))
+    cut = _Place(tmp_path / "b")
+    assert cut.bytes(cut.build(two, one, partition_bytes=70_000)) == expected
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
+        parallel = _Place(tmp_path / "c")
+        made = parallel.build(one, two, partition_bytes=70_000, run=lambda name, f, items, /: list(pool.map(f, items)))
+        assert parallel.bytes(made) == expected
+
+
+def test_the_same_events_again_make_no_new_version(place: _Place, tmp_path: Path) -> None:
+    events = _events(tmp_path / "e.jsonl")
+    first, again = place.build(events), place.build(events)
+    assert not first.unchanged
+    assert again.unchanged
+    assert again.manifest == first.manifest
+    assert again.left_out == {"already_learned": 60}
+    assert place.store.versions("d") == ["1.0.0"]
+
+
+def test_another_policy_is_a_major_version_and_another_partition_size_is_none(place: _Place, tmp_path: Path) -> None:
+    events = _events(tmp_path / "e.jsonl")
+    place.build(events)
+    sized = Policy.model_validate({"extraction": {"partition_bytes": 100_000, "max_reject_share": 0.5}})
+    assert place.build(events, policy=sized).unchanged
+    stricter = Policy.model_validate({"filtering": {"quality_threshold": 80}})
+    made = place.build(events, policy=stricter)
+    assert (made.manifest.version, made.manifest.parent) == ("2.0.0", "1.0.0")
+
+
+def test_the_best_of_duplicates_stays_and_every_fate_is_recorded(place: _Place, tmp_path: Path) -> None:
+    generator = random.Random(3)
+    events = [_event(number, generator) for number in range(30)]
+    words = events[0]["data"]["output"].split()
+    near = " ".join([*words[:-1], "changed"])
+    better = {**events[0]["data"], "output": near, "quality_score": 99.0, "trace_id": "n"}
+    exact = {**events[1]["data"], "quality_score": 80.0, "trace_id": "x", "output": events[1]["data"]["output"].upper()}
+    bad = {**events[2]["data"], "quality_score": 10.0, "trace_id": "b", "output": "nothing like it at all"}
+    events += [
+        {**events[0], "id": "near", "data": better}, {**events[0], "id": "exact", "data": exact},
+        {**events[0], "id": "bad", "data": bad}, events[5],
+    ]  # fmt: skip
+    path = tmp_path / "e.jsonl"
+    path.write_text("\n".join(map(json.dumps, events)))
+    made = place.build(str(path))
+    decided = {row["event_id"]: row for row in read_decisions(made.decisions).to_pylist() if row["event_id"] != "e5"}
+    assert decided["near"]["decision"] == "accepted"
+    assert decided["e0"]["decision"] == "near_duplicate"
+    assert decided["exact"]["decision"] == "exact_duplicate"
+    assert decided["bad"]["decision"] == "reject"
+    assert decided["bad"]["reasons"] == ["low_quality"]
+    assert made.events.duplicate == 1
+    assert made.left_out == {"exact_duplicate": 1, "near_duplicate": 1}
+    assert (made.manifest.exact_duplicates, made.manifest.near_duplicates) == (1, 1)
+    ids = {row["event_id"] for row in place.rows(made)}
+    assert ids == {f"e{number}" for number in range(1, 30)} | {"near"}
+
+
+def test_personal_data_is_in_no_file_but_the_rejects(place: _Place, tmp_path: Path) -> None:
+    events = _events(tmp_path / "e.jsonl", output="Sure, write to jane.roe@mail.example.org or call +1 415 555 2671.")
+    with Path(events).open("a") as stream:
+        stream.write("not json jane.roe@mail.example.org\n")
+    made = place.build(events)
+    assert made.redacted == {"EMAIL": 60, "PHONE": 60}
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.name not in ("e.jsonl", "rejects.jsonl"):
+            assert b"jane.roe" not in path.read_bytes()
+    assert all("jane" not in row["messages"] for row in place.rows(made))
+    assert "jane.roe" in made.rejects.read_text()
+
+
+def test_too_many_rejects_stop_the_build_after_they_are_written(place: _Place, tmp_path: Path) -> None:
+    events = _events(tmp_path / "e.jsonl", 20)
+    Path(events).write_text(Path(events).read_text() + "broken\n" * 2 + "{}\n")
+    with pytest.raises(ExtractionError, match="E7010"):
+        place.build(events)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == [21, 22, 23]
+    assert place.store.names() == []
+
+
+def test_nothing_to_learn_from_makes_no_dataset(place: _Place, tmp_path: Path) -> None:
+    with pytest.raises(FilteringError, match=r"E710\d: nothing to learn from"):
+        place.build(_events(tmp_path / "e.jsonl", status="failure"))
+    assert place.store.names() == []
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_new_example_that_joins_two_sides_is_left_out(place: _Place, tmp_path: Path) -> None:
+    first = place.build(_events(tmp_path / "e.jsonl"))
+    rows = place.rows(first)
+    prompt = {row["split"]: json.loads(row["messages"])[0]["content"] for row in rows}
+    subject = {row["split"]: "s" + str(int(row["event_id"][1:]) // 2) for row in rows}
+    generator = random.Random(9)
+    bridge = _event(1000, generator) | {"subject": subject["train"]}
+    bridge["data"]["task"]["instruction"] = prompt["test"]
+    friend = _event(1001, generator) | {"subject": subject["test"]}
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps(bridge) + "\n" + json.dumps(friend) + "\n")
+    second = place.build(str(path))
+    assert second.manifest.version == "1.1.0"
+    assert second.left_out == {"joins_two_sides": 1}
+    after = {row["event_id"]: row["split"] for row in place.rows(second)}
+    assert "e1000" not in after
+    assert after["e1001"] == "test"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_tiny_inputs_make_a_dataset_all_the_same(place: _Place, tmp_path: Path, count: int) -> None:
+    generator = random.Random(0)
+    events = [_event(2 * number, generator) for number in range(count)]
+    (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, events)))
+    splits = place.build(str(tmp_path / "e.jsonl")).manifest.splits
+    assert splits == {"train": 1, "validation": int(count > 2), "test": int(count > 1)}
+
+
+def test_large_versions_come_in_shards_that_read_as_one(
+    place: _Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.curation.shards.SHARD_ROWS", 20)
+    monkeypatch.setattr("flows.dataset.BUCKET_BYTES", 8_000)
+    made = place.build(_events(tmp_path / "e.jsonl"))
+    assert {file.path for file in made.manifest.files} >= {f"train-0000{n}-of-00004.parquet" for n in range(4)}
+    assert sum(made.manifest.splits.values()) == 60 == len(place.rows(made))
+    assert made.decisions.is_dir()
+    assert read_decisions(made.decisions).num_rows == 60
+    assert place.build(str(tmp_path / "e.jsonl")).unchanged
+
+
+# --- the real records ------------------------------------------------------------------------------------------------
+
+
+def _shingles(messages: str) -> frozenset[tuple[str, ...]]:
+    words = "".join(c.lower() if c.isalnum() or c == "_" else " " for c in compared_text(messages)).split()
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
+
+
+@pytest.mark.parametrize("name", ["tau_airline", "fireact_hotpot", "tensorzero_haiku"])
+def test_on_real_records_nothing_straddles_by_brute_force(place: _Place, name: str) -> None:
+    (path,) = _real(name)
+    made = place.build(path)
+    rows = place.rows(made)
+    total = len(rows)
+    for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
+        assert abs(made.manifest.splits[split] / total - share) <= 0.01
+    events = {event["id"]: event for event in map(json.loads, Path(path).read_text().splitlines())}
+    sides: dict[tuple[str, Any], set[str]] = {}
+    for row in rows:
+        event = events[row["event_id"]]
+        user = next(m["content"] for m in json.loads(row["messages"]) if m["role"] == "user")
+        for key in (
+            ("group", row["group"]),
+            ("cluster", row["cluster"]),
+            ("subject", event.get("subject")),
+            ("prompt", " ".join(user.lower().split())),
+        ):
+            sides.setdefault(key, set()).add(row["split"])
+    assert all(len(found) == 1 for found in sides.values())
+    sets = [(_shingles(row["messages"]), row["split"]) for row in rows]
+    for (one, here), (other, there) in itertools.combinations(sets, 2):
+        if here != there:
+            assert len(one & other) < 0.8 * len(one | other) or not one
+    for stratum in made.manifest.strata:
+        cell = (stratum.train, stratum.validation, stratum.test)
+        if stratum.groups >= 30:
+            assert all(abs(n / sum(cell) - s) <= 0.03 for n, s in zip(cell, (0.8, 0.1, 0.1), strict=True))
+
+
+def test_a_second_source_makes_a_minor_version_and_every_example_keeps_its_side(place: _Place) -> None:
+    tau, haiku = _real("tau_airline", "tensorzero_haiku")
+    first, second = place.build(tau), place.build(haiku)
+    assert (second.manifest.version, second.manifest.parent) == ("1.1.0", "1.0.0")
+    before = {row["example_id"]: row["split"] for row in place.rows(first)}
+    after = {row["example_id"]: row["split"] for row in place.rows(second)}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + second.examples.accepted
+    for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
+        assert abs(second.manifest.splits[split] / len(after) - share) <= 0.01
+    assert place.build(haiku).unchanged
+
+
+def test_no_reward_and_no_ground_truth_is_in_any_split(place: _Place) -> None:
+    made = place.build(*_real("fireact_hotpot"))
+    for row in place.rows(made):
+        assert "reward" not in row["messages"].lower()
+        assert json.loads(row["messages"])[-1]["role"] == "assistant"
+
+
+def test_parquet_files_say_nothing_of_time_or_place(place: _Place, tmp_path: Path) -> None:
+    made = place.build(_events(tmp_path / "e.jsonl"))
+    for path in made.path.glob("*.parquet"):
+        metadata = pq.ParquetFile(path).metadata
+        assert str(tmp_path).encode() not in path.read_bytes()
+        assert all(metadata.row_group(i).column(0).compression == "ZSTD" for i in range(metadata.num_row_groups))
