@@ -7,7 +7,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help install run test lint types contracts deps readme check docs bench clean
+.PHONY: help install run test lint types contracts deps readme check docs bench chaos clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -58,6 +58,9 @@ docs: install ## Write the generated parts of docs/ again
 
 bench: install ## Measure everything in benchmarks/RESULTS.md again (about half an hour)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+chaos: install ## Kill the main job at 60 seeded writes; each time the next run must finish it (a quarter of an hour)
+	@$(BIN)/python -m pytest tests/flows/test_crash.py --kills 60 $(ARGS)
 
 clean: ## Remove what the commands above made
 	rm -rf .venv .ratchet build dist *.egg-info examples/events.jsonl .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

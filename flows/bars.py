@@ -24,6 +24,10 @@ class Bars:
             self.end()
         self.current = self.progress.add_task(name, total=total)
 
+    def expect(self, more: float) -> None:
+        """Make the bar longer."""
+        self.progress.update(self.current, total=(self.progress.tasks[-1].total or 0) + more)
+
     def advance(self, done: float) -> None:
         """Move the bar."""
         self.progress.advance(self.current, done)
@@ -44,6 +48,9 @@ class Lines:
     def step(self, name: str, total: float | None) -> None:
         """Remember which step it is."""
         self.name, self.started = name, time.perf_counter()
+
+    def expect(self, more: float) -> None:
+        """Say nothing."""
 
     def advance(self, done: float) -> None:
         """Say nothing."""

@@ -6,12 +6,14 @@ command that needs it, so that `ratchet --version` and completion stay instant.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -21,6 +23,7 @@ from registry.errors import RatchetError, SettingsError
 if TYPE_CHECKING:
     from flows.settings import Settings
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,18 +36,32 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _folder(value: str) -> Path:
+    if not value.strip():  # Path("") is the current folder, which nobody means by it
+        raise typer.BadParameter("the name of a folder is missing")
+    return Path(value)
+
+
+def _said(value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise typer.BadParameter("must not be blank")
+    return value
+
+
 Home = Annotated[
     Path | None,
     typer.Option(
-        "--home", help="Where Ratchet keeps its files [env RATCHET_HOME; default .ratchet].", show_default=False
+        "--home", metavar="DIR", help="Where Ratchet keeps its files (env RATCHET_HOME; default: .ratchet).",
+        show_default=False, parser=_folder,
     ),
-]
+]  # fmt: skip
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output; logs go to standard error.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and all logs.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does this; recorded for ever.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does this; recorded for ever.", callback=_said)]
 
 
 def reported(command: Callable[P, T]) -> Callable[P, T]:
@@ -70,23 +87,18 @@ def reported(command: Callable[P, T]) -> Callable[P, T]:
 
 
 def as_ratchet_error(error: BaseException) -> RatchetError:
-    """Return the failure as one of ours, whatever library raised it."""
-    import errno
-
+    """Return the failure as one of ours, whatever library raised or wrapped it."""
     cause: BaseException | None = error
     while cause is not None:  # Prefect and pools wrap what a task raised
         if isinstance(cause, RatchetError):
             return cause
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            return SettingsError(
-                "E7803",
-                f"no space is left on the disk ({cause.filename or 'home'})",
-                "free some and run the same command again",
-            )
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            where = f" at {cause.filename}" if cause.filename else ""
+            return SettingsError("E7822", f"the disk is full{where}", "free some space and run the same command again")
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, PermissionError):
+    if isinstance(error, OSError) and error.filename is not None:
         return SettingsError(
-            "E7802", f"{error.filename}: permission denied", "choose another --home or mend the permissions"
+            "E7802", f"{error.filename} cannot be used: {error.strerror or error}", "correct its name or permissions"
         )
     text = " ".join(str(error).split())[:300] or "no message"
     return SettingsError(
@@ -94,13 +106,15 @@ def as_ratchet_error(error: BaseException) -> RatchetError:
     )
 
 
-def _fail(message: str, code: int = 1) -> None:
-    typer.echo(message, err=True)
+def _fail(message: str, code: int = 1) -> NoReturn:
+    """End with one line, whatever names of files and values from outside it repeats."""
+    typer.echo("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message), err=True)
     raise typer.Exit(code)
 
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()  # who asks line by line waits for the answer
 
 
 def _settings(home: Path | None, debug: bool = False) -> Settings:
@@ -140,7 +154,7 @@ Run the main job: events → dataset → adapter → validation → gates → re
 @reported
 def learn(
     events: Annotated[
-        list[str], typer.Argument(metavar="EVENTS…", help="Files, folders, globs, .gz, .zst, or - for standard input.")
+        list[str], typer.Argument(metavar="EVENTS", help="Files, folders, globs, .gz, .zst, or - for standard input.")
     ],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model (and dataset) to learn into.")] = "agent",
     policy: Annotated[
@@ -155,9 +169,17 @@ def learn(
             metavar="NAME",
             help="Approve the promotion in your name, should every other gate pass.",
             show_default=False,
+            callback=_said,
         ),
     ] = None,
-    strategy: Annotated[str, typer.Option("--strategy", help="auto, full_retrain, incremental or shadow.")] = "auto",
+    strategy: Annotated[
+        Literal["auto", "full_retrain", "incremental", "shadow"],
+        typer.Option(
+            "--strategy",
+            help="full_retrain starts from the base, incremental from the champion, shadow serves nobody; auto goes on "
+            "from the champion where there is one.",
+        ),
+    ] = "auto",
     golden: Annotated[
         Path | None,
         typer.Option("--golden", metavar="FILE", help="Your own regression cases (JSON lines).", show_default=False),
@@ -209,11 +231,11 @@ def approve(
 def rollback(
     model: Model,
     by: By,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded for ever.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded for ever.", callback=_said)],
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="VERSION", help="An earlier champion [default: the previous one].", show_default=False
+            "--to", metavar="VERSION", help="An earlier champion (default: the previous one).", show_default=False
         ),
     ] = None,
     home: Home = None,
@@ -235,7 +257,9 @@ def release(
     model: Model,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="The quarantined version.")],
     by: By,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it is safe; recorded for ever.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why it is safe; recorded for ever.", callback=_said)
+    ],
     home: Home = None,
     json_: Json = False,
     debug: Debug = False,
@@ -293,7 +317,7 @@ def lineage(
 @reported
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL@ALIAS", help="MODEL@ALIAS or MODEL/VERSION [default alias: champion].")
+        str, typer.Argument(metavar="MODEL@ALIAS", help="MODEL@ALIAS or MODEL/VERSION (default alias: champion).")
     ],
     home: Home = None,
     json_: Json = False,
@@ -305,6 +329,8 @@ def predict(
     """
     from flows.queries import predict_lines
 
+    if sys.stdin.isatty():
+        typer.echo('type JSON lines such as {"prompt": "..."}; Ctrl-D ends', err=True)
     for line in predict_lines(_settings(home, debug), model, sys.stdin.buffer):
         _print_json(line)
 
@@ -321,12 +347,17 @@ def datasets(home: Home = None, json_: Json = False, debug: Debug = False) -> No
 @app.command()
 @reported
 def export(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="NAME or NAME/VERSION [default: the latest].")],
-    format_: Annotated[str, typer.Option("--format", help="chatml, alpaca or completion.")] = "chatml",
-    split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "train",
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="NAME or NAME/VERSION (default: the latest).")],
+    format_: Annotated[
+        Literal["chatml", "alpaca", "completion"],
+        typer.Option("--format", help="chatml has one conversation a row, the others one assistant turn."),
+    ] = "chatml",
+    split: Annotated[
+        Literal["train", "validation", "test", "all"], typer.Option("--split", help="Which part of it.")
+    ] = "train",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Write there [default: standard output].", show_default=False),
+        typer.Option("--out", metavar="FILE", help="Write there (default: standard output).", show_default=False),
     ] = None,
     home: Home = None,
     json_: Json = False,
@@ -360,7 +391,7 @@ def policy(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="A policy file to check [default: print the default policy].", show_default=False
+            metavar="[FILE]", help="A policy file to check (default: print the default policy).", show_default=False
         ),
     ] = None,
     json_: Json = False,
@@ -391,6 +422,9 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         sys.stdout.write(f"ratchet {__version__}\n")
         return
+    for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8, or a terminal of another alphabet, is no failure
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

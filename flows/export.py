@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from flows.settings import Settings
 from registry.errors import CurationError
-from registry.records import SPLITS, Conversation, Turn, assistant_turns, turn_text
+from registry.records import SPLITS, Conversation, Split, Turn, assistant_turns, turn_text
 
+Format = Literal["chatml", "alpaca", "completion"]
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
-def export_dataset(settings: Settings, dataset: str, format_: str, split: str, out: Path | None) -> dict[str, Any]:
-    """Write one split, or all, of `NAME` or `NAME/VERSION`; return {"rows", "path", "dataset", "format"}.
+def export_dataset(
+    settings: Settings, dataset: str, format_: Format, split: Split | Literal["all"], out: Path | None
+) -> dict[str, Any]:
+    """Write one split, or all, of `NAME` or `NAME/VERSION`; return {"dataset", "format", "rows", "path"}.
 
     Raises:
-        CurationError: E7270 for an unknown format or split; the store's own errors for an unknown dataset.
+        CurationError: E7270 for `NAME/` without a version, E7271 when `out` cannot be written; the store's own errors
+            for an unknown dataset.
     """
     from flows.queries import dataset_store
 
-    problems = []
-    if format_ not in FORMATS:
-        problems.append(f"unknown format {format_!r} (there are {', '.join(FORMATS)})")
-    if split not in (*SPLITS, "all"):
-        problems.append(f"unknown split {split!r} (there are {', '.join(SPLITS)}, all)")
-    if problems:
-        raise CurationError("E7270", "; ".join(problems), "choose one of those")
+    name, mark, version = dataset.partition("/")
+    if mark and not version:
+        raise CurationError("E7270", f"{dataset!r} names no version", "write NAME or NAME/VERSION")
     store = dataset_store(settings)
-    name, _, version = dataset.partition("/")
-    version = version or store.latest(name)
+    manifest = store.manifest(name, version or None)
     rows = 0
     with _target(out) as stream:
         for each in SPLITS if split == "all" else (split,):
-            for messages in store.read(name, version, each, ["messages"]).column("messages").to_pylist():
+            for messages in store.read(name, manifest.version, each, ["messages"]).column("messages").to_pylist():
                 for row in FORMATS[format_](json.loads(messages)):
                     stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                     rows += 1
-    return {"dataset": f"{name}/{version}", "format": format_, "rows": rows, "path": None if out is None else str(out)}
+    path = None if out is None else str(out)
+    return {"dataset": f"{name}/{manifest.version}", "format": format_, "rows": rows, "path": path}
 
 
 @contextmanager
@@ -49,10 +50,21 @@ def _target(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    aside = out.with_name(out.name + ".part")
-    with aside.open("w", encoding="utf-8") as stream:
-        yield stream
-    aside.replace(out)  # a reader never sees half an export
+    try:
+        if out.is_symlink() or (out.exists() and not out.is_file()):  # a device or a pipe is written to, not replaced
+            with out.open("w", encoding="utf-8") as stream:
+                yield stream
+            return
+        aside = out.with_name(f".{out.name}.{os.getpid()}")
+        try:
+            with aside.open("w", encoding="utf-8") as stream:
+                yield stream
+            aside.replace(out)  # a reader never sees half an export
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CurationError("E7271", f"{out} cannot be written: {reason}", "name another file with --out") from error
 
 
 def _chatml(messages: Conversation) -> Iterator[dict[str, Any]]:
@@ -88,7 +100,7 @@ def _transcript(messages: Conversation) -> str:
     return "\n".join(f"{ROLES.get(m['role'], m['role'])}: {said(m)}" for m in messages)
 
 
-FORMATS: dict[str, Callable[[Conversation], Iterator[dict[str, Any]]]] = {
+FORMATS: dict[Format, Callable[[Conversation], Iterator[dict[str, Any]]]] = {
     "chatml": _chatml,
     "alpaca": _alpaca,
     "completion": _completion,

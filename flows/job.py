@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flows.policy import Policy, load_policy, policy_digest
 from flows.settings import Settings
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tasks.extraction.inputs import Input
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-STRATEGIES = ("auto", "full_retrain", "incremental", "shadow")
+Wish = Literal["auto", "full_retrain", "incremental", "shadow"]
+"""How a user may ask for training; auto goes on from the champion where there is one."""
+STRATEGIES: tuple[str, ...] = get_args(Wish)
 RUN_ID_LENGTH = 16
 
 
@@ -84,7 +86,7 @@ def prepare(
     home = Home(settings.home).create()
     inputs = find_inputs(list(events))
     answers = Path(golden) if golden is not None else None
-    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, approve_as, answers)
+    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, answers)
     return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, work)
 
 
@@ -102,17 +104,14 @@ def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None
         raise SettingsError("E7850", f"cannot use {listed(problems)}", "correct these parameters")
 
 
-def _work(
-    inputs: str, policy: Policy, model: str, seed: int, strategy: str, approve_as: str | None, golden: Path | None
-) -> str:
-    """Return the digest of the work. An approver is part of it: with one, the same events may end otherwise."""
+def _work(inputs: str, policy: Policy, model: str, seed: int, strategy: str, golden: Path | None) -> str:
+    """Return the digest of the work. Who approves is no part of it: nobody trains again in order to approve."""
     parts: dict[str, Any] = {
         "inputs": inputs,
         "policy": policy_digest(policy),
         "model": model,
         "seed": seed,
         "strategy": strategy,
-        "approve_as": approve_as,
         "golden": None if golden is None else hashlib.sha256(golden.read_bytes()).hexdigest(),
         "code": __version__,
     }
@@ -120,8 +119,5 @@ def _work(
 
 
 def already_learned(job: Job, history: History) -> dict[str, Any] | None:
-    """Return the summary of the run that did this work before, now `unchanged`; None if there was none."""
-    known = history.completed(job.work)
-    if known is None:
-        return None
-    return {**known, "flow_run_id": None, "home": str(job.settings.home), "decision": "unchanged"}
+    """Return the summary of the run that did this work before; None if there was none."""
+    return history.completed(job.work)

@@ -5,14 +5,18 @@ events → dataset → adapter → candidate → examination → decision → re
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 
-from flows import steps
-from flows.job import prepare
-from flows.run import opened
+from flows.curation import learned_before, make_dataset
+from flows.decision import decide
+from flows.examination import examine_candidate
+from flows.job import Wish, prepare
+from flows.reporting import report
+from flows.run import as_it_is_now, opened
 from flows.settings import load_settings
+from flows.training import register_candidate, train_adapter
 
 
 @flow(name="learn", flow_run_name="learn {model}", log_prints=False, validate_parameters=True)
@@ -22,7 +26,7 @@ def learn(
     policy: str | None = None,
     seed: int = 0,
     approve_as: str | None = None,
-    strategy: Literal["auto", "full_retrain", "incremental", "shadow"] = "auto",
+    strategy: Wish = "auto",
     golden: str | None = None,
     home: str | None = None,
 ) -> dict[str, Any]:
@@ -51,12 +55,12 @@ def learn(
     )  # fmt: skip
     with opened(job) as run:
         if run.known is not None:
-            return run.known
-        dataset = steps.make_dataset(run)
-        if (known := steps.learned_before(run, dataset)) is not None:
+            return as_it_is_now(job, run.known)
+        dataset = make_dataset(run)
+        if (known := learned_before(run, dataset)) is not None:
             return run.unchanged(known)
-        training = steps.train_adapter(run, dataset)
-        candidate = steps.register_candidate(run, dataset, training)
-        examination = steps.examine_candidate(run, dataset, candidate)
-        decision = steps.decide(run, training, candidate, examination)
-        return steps.report(run, dataset, training, candidate, examination, decision)
+        training = train_adapter(run, dataset)
+        candidate = register_candidate(run, dataset, training)
+        examination = examine_candidate(run, dataset, candidate)
+        decision = decide(run, training, candidate, examination)
+        return report(run, dataset, training, candidate, examination, decision)

@@ -72,6 +72,7 @@ def run_logs(settings: Settings, run_id: str) -> Iterator[Path]:
     to_screen = logging.StreamHandler(sys.stderr)
     to_screen.setLevel(logging.DEBUG if settings.debug else settings.log_level)
     to_screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    to_screen.addFilter(lambda record: getattr(record, "step", None) != "failed")  # the command says it in one line
     loggers = [logging.getLogger(name) for name in OURS]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
@@ -97,7 +98,15 @@ def quiet(debug: bool) -> None:
 
 
 def hush_prefect(debug: bool) -> None:
-    """Keep Prefect's tracebacks off the screen; they still go to its server, where one looks for them."""
-    for handler in logging.getLogger("prefect").handlers:
-        if type(handler).__name__ == "PrefectConsoleHandler" and not debug:
-            handler.setLevel(logging.CRITICAL + 1)
+    """Keep what Prefect says of runs, with its tracebacks, off the screen; its server has it, where one looks for it.
+
+    A filter and not a level: Prefect sets its levels again whenever a flow starts.
+    """
+    for name in (None, "prefect"):
+        for handler in logging.getLogger(name).handlers:
+            if type(handler).__name__ == "PrefectConsoleHandler" and not debug:
+                handler.addFilter(_not_of_a_run)
+
+
+def _not_of_a_run(record: logging.LogRecord) -> bool:
+    return not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))

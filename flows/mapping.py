@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.runners import task_runner
 
 if TYPE_CHECKING:
+    from flows.progress import Progress
     from flows.settings import Settings
 
 T = TypeVar("T")
@@ -24,26 +25,25 @@ def piece(name: str, work: Callable[[], Any], position: int, total: int) -> Any:
     return work()
 
 
-def mapper(
-    settings: Settings, advance: Callable[[float], None]
-) -> Callable[[str, Callable[[T], R], Sequence[T]], list[R]]:
+def mapper(settings: Settings, progress: Progress) -> Callable[[str, Callable[[T], R], Sequence[T]], list[R]]:
     """Return a map that runs each piece as a Prefect task on the runner that the settings name.
 
     Args:
         settings: Names the runner. Threads run in the flow itself; the other runners in a flow of their own, because
             only the pieces of data are worth sending to another process.
-        advance: Called with 1 whenever a piece is done.
+        progress: Is told how many pieces there are, and of each that is done.
     """
 
     def mapped(name: str, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         def run() -> list[R]:
             total = len(items)
+            progress.expect(total)
             work = [partial(function, item) for item in items]  # opaque: Prefect looks for futures inside anything else
             futures = piece.map(unmapped(name), work, list(range(1, total + 1)), unmapped(total))
             results = []
             for future in futures:
                 results.append(future.result())
-                advance(1.0)
+                progress.advance()
             return results
 
         if settings.runner == "threads" or not items:

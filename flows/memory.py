@@ -1,46 +1,54 @@
-"""What a run has done already, so that one that was killed goes on where it stopped.
+"""What was done already, so that it is not done again: a killed run goes on, and equal work is recognised.
 
-Each step's result is a JSON file in the run's folder, written whole or not at all. A step that is found there is not
-done again, provided that what it made is still there (its `still` says so).
+A step's result is a JSON file in a folder that is named by a digest of all that the result depends on. The file is
+there whole or not at all; Prefect writes its own results in place, and one that a SIGKILL tore would fail every later
+run, so this is not left to it. A result that is found is taken if what it made is still there (its `still` says so).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from registry import __version__
+from registry.records import canonical_json
 
 T = TypeVar("T", bound=BaseModel)
 
 
+def content_key(*parts: Any) -> str:
+    """Return a digest of what a result depends on: of `parts`, which must be JSON, and of the code's version."""
+    return hashlib.sha256(canonical_json([*parts, __version__]).encode()).hexdigest()
+
+
 def remembered(folder: Path, name: str, kind: type[T], do: Callable[[], T], still: Callable[[T], bool]) -> T:
     """Return the result of step `name`: the one that is kept in `folder` and `still` holds, else that of `do`."""
-    path = folder / f"{name}.json"
-    known = recall(path, kind)
+    known = recall(folder, name, kind)
     if known is not None and still(known):
         return known
-    result = do()
-    keep(path, result)
-    return result
+    return keep(folder, name, do())
 
 
-def recall(path: Path, kind: type[T]) -> T | None:
-    """Return what is kept at `path`; None where there is nothing that can be read."""
+def recall(folder: Path, name: str, kind: type[T]) -> T | None:
+    """Return what is kept as `name`; None where there is nothing that can be read."""
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json((folder / f"{name}.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 
 
-def keep(path: Path, result: BaseModel) -> None:
-    """Write a result so that it is there whole, also after a power cut, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
+def keep(folder: Path, name: str, result: T) -> T:
+    """Write a result so that it is there whole, also after a power cut, or not at all; return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{name}.part"
     with aside.open("w", encoding="utf-8") as stream:
         stream.write(result.model_dump_json())
         stream.flush()
         os.fsync(stream.fileno())
-    aside.replace(path)
+    aside.replace(folder / f"{name}.json")
+    return result

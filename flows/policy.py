@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
-from tasks.filtering.policy import FilteringPolicy
 
 from flows.settings import suggestion
 from registry.errors import SettingsError, listed
 from registry.records import Record, canonical_json
 from tasks.curation.policy import CurationPolicy
 from tasks.extraction.policy import ExtractionPolicy
+from tasks.filtering.policy import FilteringPolicy
 from tasks.promotion.policy import PromotionPolicy
 from tasks.training.policy import TrainingPolicy
 from tasks.validation.policy import ValidationPolicy

@@ -18,6 +18,10 @@ class Listener(Protocol):
         """A step begins; `total` is how much there is to do, None when that is not known."""
         ...
 
+    def expect(self, more: float) -> None:
+        """So much more is to be done in the step than was known."""
+        ...
+
     def advance(self, done: float) -> None:
         """So much more of the step is done."""
         ...
@@ -33,6 +37,9 @@ class Silent:
     def step(self, name: str, total: float | None) -> None:
         """Ignore it."""
 
+    def expect(self, more: float) -> None:
+        """Ignore it."""
+
     def advance(self, done: float) -> None:
         """Ignore it."""
 
@@ -43,8 +50,8 @@ class Silent:
 class Progress:
     """The steps of one run, with their seconds."""
 
-    def __init__(self, listener: Listener | None = None) -> None:
-        self.listener: Listener = listener or Silent()
+    def __init__(self, *listeners: Listener) -> None:
+        self.listeners = listeners
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -52,18 +59,26 @@ class Progress:
         """Time a step, and say that it began and ended."""
         started = time.perf_counter()
         logger.info("%s begins", name, extra={"step": name})
-        self.listener.step(name, total)
+        for each in self.listeners:
+            each.step(name, total)
         try:
             yield
         finally:
             taken = time.perf_counter() - started
             self.seconds[name] = round(self.seconds.get(name, 0.0) + taken, 3)
-            self.listener.end()
+            for each in self.listeners:
+                each.end()
             logger.info("%s took %.2f s", name, taken, extra={"step": name, "seconds": round(taken, 3)})
+
+    def expect(self, more: float) -> None:
+        """Say that there is so much more to do in the current step."""
+        for each in self.listeners:
+            each.expect(more)
 
     def advance(self, done: float = 1.0) -> None:
         """Say that so much more of the current step is done."""
-        self.listener.advance(done)
+        for each in self.listeners:
+            each.advance(done)
 
 
 listener: Listener = Silent()

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from registry.datasets import DatasetStore
-
 from flows.settings import Settings
 from flows.stores import open_stores
+from registry.datasets import DatasetStore
 from registry.errors import PromotionError, TrainingError
 from registry.records import Conversation
 
-BATCH = 256
+ROLES = ("system", "user", "assistant", "tool")
 
 
 def reference(model: str, default: str | None = None) -> tuple[str, str | None]:
@@ -37,8 +36,9 @@ def model_history(settings: Settings, model: str) -> dict[str, Any]:
     stores = open_stores(settings)
     lines = stores.history.of(model)
     if not lines:
-        known = ", ".join(stores.history.models()) or "none"
-        raise PromotionError("E7563", f"there is no history of {model}", f"known models are: {known}")
+        known = ", ".join(stores.history.models())
+        todo = f"the models are {known}" if known else "run `ratchet learn` first"
+        raise PromotionError("E7563", f"there is no history of {model!r}", todo)
     return {"model": model, "history": [line.model_dump(mode="json") for line in lines]}
 
 
@@ -73,8 +73,10 @@ def event_lineage(settings: Settings, event_id: str) -> dict[str, Any]:
     """Return the dataset and model versions that saw an event, given as ID or SOURCE#ID."""
     from registry import lineage
 
-    stores = open_stores(settings)
     source, _, identity = event_id.rpartition("#")
+    if not identity.strip() or not event_id.isprintable():
+        raise PromotionError("E7564", f"{event_id!r} is not the id of an event", "write ID or SOURCE#ID")
+    stores = open_stores(settings)
     seen = lineage.of_event(identity, stores.datasets, stores.models.versions(), source or None)
     rows = []
     for sighting in seen.sightings:
@@ -152,9 +154,18 @@ def _conversation(line: bytes) -> Conversation:
         return [{"role": "user", "content": asked["prompt"]}]
     if isinstance(asked, dict) and isinstance(asked.get("messages"), list):
         messages: Conversation = asked["messages"]
-        if all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
+        if messages and all(map(_is_message, messages)):
             return messages
     raise TrainingError("E7371", "the line has neither a prompt nor a list of messages", todo)
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.get("role") in ROLES
+        and isinstance(value.get("content"), str | None)
+        and all(isinstance(call, dict) for call in value.get("tool_calls") or ())
+    )
 
 
 def statistics(settings: Settings) -> dict[str, Any]:

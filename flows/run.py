@@ -9,19 +9,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flows import progress
-from flows.job import Job, already_learned, prepare
+from flows.job import Job, Wish, already_learned, prepare
 from flows.logs import hush_prefect, quiet, run_logs
+from flows.promotion import approve_and_promote, restore_champion
 from flows.stores import Stores, open_stores
 from registry.errors import SettingsError
 
 if TYPE_CHECKING:
     from flows.settings import Settings
+    from registry.history import RunEvent
 
 logger = logging.getLogger(__name__)
 
+BY = "ratchet"
+"""Who does what follows from a policy."""
+RETRIES = 2
+"""Of effects that change nothing when they are repeated."""
 LOCK_SECONDS = 2.0
 """How long a run waits for another one of the same model."""
 
@@ -40,9 +46,8 @@ class Run:
 
     def unchanged(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Record that there was nothing new to learn, and return the summary of what is there."""
-        result = {**summary, "run_id": self.job.run_id, "decision": "unchanged"}
-        self.complete(result)
-        return result
+        self.complete({**summary, "run_id": self.job.run_id})
+        return as_it_is_now(self.job, {**summary, "run_id": self.job.run_id})
 
     def complete(self, summary: dict[str, Any]) -> None:
         """Record the run as completed; from here on the same work is `unchanged`."""
@@ -56,12 +61,14 @@ def opened(job: Job) -> Iterator[Run]:
     Raises:
         SettingsError: E7823 when another run of the same model goes on.
     """
+    from flows.assets import ProgressArtifact
     from tasks.extraction.inputs import discard
 
     quiet(job.settings.debug)
     stores = open_stores(job.settings)
     with job.home.lock(f"learn-{job.model}", f"ratchet learn, run {job.run_id}", LOCK_SECONDS):
-        run = Run(job, stores, progress.Progress(progress.listener), known=already_learned(job, stores.history))
+        listeners = progress.Progress(progress.listener, ProgressArtifact(job.model))
+        run = Run(job, stores, listeners, known=already_learned(job, stores.history))
         if run.known is not None:
             yield run
             return
@@ -90,8 +97,26 @@ def _record_failure(run: Run, error: BaseException) -> None:
                     run.mlflow_run_id, "CANCELLED" if cancelled else "FAILED", str(error)[:500]
                 )
         body = {"error": str(error)[:500]}
-        event = "cancelled" if cancelled else "failed"
+        event: RunEvent = "cancelled" if cancelled else "failed"
         run.stores.history.record_run(run.job.work, run.job.run_id, run.job.model, event, body)
+
+
+def as_it_is_now(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of an earlier run as `unchanged`, with the stage that its version has by now.
+
+    What only waits for an approval is approved where the job names who does.
+    """
+    stores, model = open_stores(job.settings), summary["model"]
+    now = {**summary, "flow_run_id": None, "home": str(job.settings.home), "decision": "unchanged"}
+    stage = stores.history.of(model["name"], model["version"])[-1].after
+    if stage == "staging" and job.approve_as:
+        done = approve_and_promote(job.settings, model["name"], model["version"], job.approve_as, "learn --approve-as")
+        changed = {"stage": done["stage"], "aliases": done["aliases"]}
+        return {**now, "model": {**model, **changed}, "gates": done["gates"], "decision": done["decision"]}
+    if stage != model["stage"]:
+        found = stores.models.get(model["name"], model["version"])
+        now["model"] = {**model, "stage": found.stage, "aliases": found.aliases}
+    return now
 
 
 # --- what the commands call ----------------------------------------------------------------------------------------
@@ -120,7 +145,7 @@ def run_learn(
     )  # fmt: skip
     known = already_learned(job, open_stores(settings).history)
     if known is not None:
-        return _approved_after_all(settings, known, approve_as)
+        return as_it_is_now(job, known)
     from flows.engine import engine
 
     with engine(settings) as live, progress.listening(listener or progress.Silent()):
@@ -130,7 +155,7 @@ def run_learn(
         live.ready()
         summary: dict[str, Any] = learn(
             events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
-            strategy=strategy, golden=_text(golden), home=str(settings.home),
+            strategy=cast("Wish", strategy), golden=_text(golden), home=str(settings.home),
         )  # fmt: skip
     return summary
 
@@ -151,23 +176,9 @@ def _from_standard_input(settings: Settings, events: Sequence[str]) -> list[str]
     return [spooled.path if event == "-" else event for event in events]
 
 
-def _approved_after_all(settings: Settings, known: dict[str, Any], approve_as: str | None) -> dict[str, Any]:
-    """Approve what was learned before and only waits for it; otherwise nothing changes."""
-    model = known.get("model")
-    if approve_as is None or not model or model["stage"] != "staging":
-        return known
-    done = run_approve(
-        settings, model=model["name"], version=model["version"], by=approve_as, note="learn --approve-as"
-    )
-    changed = {"stage": done["stage"], "aliases": done["aliases"]}
-    return {**known, "model": {**model, **changed}, "gates": done["gates"], "decision": done["decision"]}
-
-
 def run_approve(settings: Settings, *, model: str, version: str, by: str, note: str) -> dict[str, Any]:
     """Approve a version: as a flow run where there is a Prefect server, at once where there is none."""
     if settings.embedded:
-        from flows.promotion import approve_and_promote
-
         return approve_and_promote(settings, model, version, by, note)
     from flows.engine import engine
 
@@ -182,8 +193,6 @@ def run_approve(settings: Settings, *, model: str, version: str, by: str, note: 
 
 def run_rollback(settings: Settings, *, model: str, to: str | None, by: str, reason: str) -> dict[str, Any]:
     """Roll back at once; as a flow run where there is a Prefect server that answers."""
-    from flows.promotion import restore_champion
-
     if settings.embedded:
         return restore_champion(settings, model, by, reason, to)
     from flows.engine import engine

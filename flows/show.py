@@ -18,16 +18,23 @@ COLOURS = {
 }  # fmt: skip
 BARS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 34
+WHOLE = frozenset({"#", "time", "version", "what", "dataset", "digest", "by"})
+"""Columns that are never broken; the others fold where the terminal is narrow."""
 
 
 def console() -> Console:
     """Return a console on standard output; rich itself leaves colours out when that is no terminal."""
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def coloured(word: str) -> Text:
     """Return a status word in its colour."""
     return Text(word, style=COLOURS.get(word, ""))
+
+
+def plain(text: str) -> str:
+    """Return a text from outside as a table can show it: on one line, without markup and control characters."""
+    return escape("".join(c if c.isprintable() else " " for c in text))
 
 
 def number(value: Any) -> str:
@@ -36,14 +43,16 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(str(value))
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return an empty table in the house's style; the columns named in `right` are flush right."""
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in WHOLE
+        )
     return made
 
 
@@ -88,7 +97,7 @@ def _funnel(summary: dict[str, Any]) -> Group:
     lines = table("Funnel", "", " ", right=("",))
     for label, count, note in rows:
         bar = "█" * max(round(count / most * BAR_WIDTH), 1 if count else 0)
-        lines.add_row(escape(label), f"{count:,}", Text(bar, style="cyan"))
+        lines.add_row(plain(label), f"{count:,}", Text(bar, style="cyan"))
         if note:
             lines.add_row("", "", Text(note, style="bright_black"))
     return Group(lines)
@@ -119,7 +128,7 @@ def _stages(summary: dict[str, Any]) -> Group | None:
     rows = table("Validation", "", "why")
     for stage in validation["stages"]:
         name = stage["name"] + ("" if stage["critical"] else " (not critical)")
-        rows.add_row(name, coloured(stage["status"]), escape("; ".join(stage["reasons"][:2])))
+        rows.add_row(name, coloured(stage["status"]), plain("; ".join(stage["reasons"][:2])))
     head = Text.assemble("against ", validation["baseline"], ": ", coloured(validation["recommendation"]))
     return Group(rows, head, *_readiness(summary["readiness"]))
 
@@ -138,7 +147,7 @@ def _gates(summary: dict[str, Any]) -> Group | None:
         return None
     rows = table("Gates", "", "why")
     for gate in summary["gates"]:
-        rows.add_row(escape(gate["name"]), coloured(gate["status"]), escape(gate["reason"]))
+        rows.add_row(plain(gate["name"]), coloured(gate["status"]), plain(gate["reason"]))
     return Group(rows)
 
 
@@ -215,8 +224,8 @@ def show_history(summary: dict[str, Any]) -> None:
             line["version"],
             line["action"],
             stage,
-            escape(line["by"]),
-            escape(line["reason"]),
+            plain(line["by"]),
+            plain(line["reason"]),
         )
     console().print(rows)
 
@@ -243,22 +252,28 @@ def show_model(summary: dict[str, Any]) -> None:
     rows.add_row("events behind it", number(behind["event_count"]))
     out.print(rows)
     for event in summary["events"]:
-        out.print(f"  {escape(event['source'])}  {escape(event['id'])}", soft_wrap=True)
+        out.print(f"  {plain(event['source'])}  {plain(event['id'])}", soft_wrap=True)
     if behind["event_count"] > len(summary["events"]):
         out.print(f"  … and {behind['event_count'] - len(summary['events']):,} more (--events N)")
 
 
 def show_lineage(summary: dict[str, Any]) -> None:
     """Print which versions saw an event."""
+    if not summary["datasets"]:
+        console().print(f"no dataset version holds the event {plain(summary['event'])}")
+        return
     rows = table("event", "dataset", "split", "models that saw it")
     for each in summary["datasets"]:
         models = ", ".join(f"{m['name']}/{m['version']} ({m['stage']})" for m in each["models"]) or "–"
-        rows.add_row(escape(f"{each['source']}#{each['id']}"), each["dataset"], each["split"], models)
+        rows.add_row(plain(f"{each['source']}#{each['id']}"), each["dataset"], each["split"], models)
     console().print(rows)
 
 
 def show_datasets(summary: dict[str, Any]) -> None:
     """Print the dataset versions."""
+    if not summary["datasets"]:
+        console().print("there is no dataset yet: run `ratchet learn` first")
+        return
     rows = table("dataset", "train", "validation", "test", "parent", "digest", right=("train", "validation", "test"))
     for each in summary["datasets"]:
         splits = each["splits"]
@@ -282,4 +297,4 @@ def show_policy(values: dict[str, Any]) -> None:
     """Print a policy as YAML that can be saved and edited."""
     import yaml
 
-    console().print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, end="")
+    console().print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, soft_wrap=True, end="")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from registry.datasets import DatasetStore
-
 from flows.settings import Settings
+from registry.datasets import DatasetStore
 from registry.history import History
 from registry.home import Home
 

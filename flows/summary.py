@@ -12,8 +12,10 @@ from tasks.reporting.data import BeforeAfter, Changes, Distributions, PolicyChan
 
 if TYPE_CHECKING:
     from flows.dataset import BuildResult
+    from flows.decision import Decided
+    from flows.examination import Examination
     from flows.run import Run
-    from flows.steps import Decided, Examination, Training
+    from flows.training import Training
     from registry.records import ModelVersion
 
 
@@ -23,7 +25,7 @@ def of_run(
     """Return the summary: one object, the contract of `ratchet learn --json`."""
     from prefect import runtime
 
-    from flows.steps import recipe
+    from flows.curation import recipe
 
     manifest, result, decision = dataset.manifest, training.result, decided.decision
     report, version = examination.report, decided.version

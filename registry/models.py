@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,11 +103,15 @@ class ModelRegistry:
     def _upload(self, client: Any, candidate: Candidate, model_id: str) -> None:
         from mlflow.entities import LoggedModelOutput
 
-        self.connection.home.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.connection.home.scratch, prefix="model-") as scratch:
-            folder = Path(scratch) / "model"
+        scratch = self.connection.home.scratch / f"model-{model_id}"  # named, so that a killed upload's is found
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            folder = scratch / "model"
             save(folder, candidate.artifact, candidate.code, candidate.requirements, candidate.mlflow_run_id, model_id)
             client.log_model_artifacts(model_id, str(folder))
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         client.finalize_logged_model(model_id, "READY")
         outputs = client.get_run(candidate.mlflow_run_id).outputs
         if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:

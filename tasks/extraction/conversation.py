@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
-from tasks.extraction.event import MAX_NESTING, Data, Step, Task, check_nesting, nesting
+from tasks.extraction.event import Data, Step, Task
+from tasks.extraction.messages import (
+    Answered,
+    Call,
+    Called,
+    Function,
+    Said,
+    answer_form,
+    argument_values,
+    arguments_text,
+    as_text,
+    may_hold,
+)
 
 TERMINAL = frozenset(
     {"finish", "finished", "submit", "answer", "final_answer", "final", "done", "terminate", "complete", "end", "exit"}
@@ -19,52 +28,8 @@ PRIVATE = frozenset(
     {"ground_truth", "gold", "expected_output", "expected_answer", "reward", "rewards", "quality_score"}
 )
 """Keys of a task's input that no agent was shown: they are left out of the first user turn."""
-LEVELS_ABOVE = 4
-"""Levels of nesting around what a step holds: the event, its data, the list of steps, the step."""
 
 CALL_IDS = tuple(f"call_{number}" for number in range(256))
-
-_encode = msgspec.json.Encoder().encode
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = frozenset({"a", "an", "the"})
-
-
-class Said(msgspec.Struct, gc=False):
-    """A system, user or assistant message."""
-
-    role: str
-    content: str
-
-
-class Function(msgspec.Struct, gc=False):
-    """What an assistant calls."""
-
-    name: str
-    arguments: str
-
-
-class Call(msgspec.Struct, gc=False):
-    """One tool call of an assistant."""
-
-    id: str
-    type: str
-    function: Function
-
-
-class Called(msgspec.Struct, gc=False):
-    """An assistant message with a tool call."""
-
-    role: str
-    content: str
-    tool_calls: tuple[Call]
-
-
-class Answered(msgspec.Struct, gc=False):
-    """What a tool returned."""
-
-    role: str
-    tool_call_id: str
-    content: str
 
 
 class Built(NamedTuple):
@@ -74,6 +39,10 @@ class Built(NamedTuple):
     """Ends with the last assistant turn; empty if there is none."""
     prompt: str
     """What the user wants: the text of the first user turn, or an empty text."""
+    said: str
+    """What the assistant says and calls, with blanks between."""
+    answers: int
+    """Assistant messages."""
     turns: int
     """User and assistant messages."""
     calls: int
@@ -84,61 +53,22 @@ class Built(NamedTuple):
     """Steps of unknown type that were skipped."""
 
 
-def as_text(value: Any) -> str:
-    """Return what a field says as text: strings as they are, nothing as an empty text, all else as compact JSON.
-
-    Raises:
-        NotAnEventError: E7027 for a value that is nested too deep.
-    """
-    if isinstance(value, str):
-        return value if not value.isspace() else ""
-    return _json(value) if value is not None else ""
-
-
-def _json(value: Any) -> str:
-    """Return a value as compact JSON."""
-    text = _encode(value)
-    if len(text) > 2 * (MAX_NESTING - LEVELS_ABOVE):
-        check_nesting(text, LEVELS_ABOVE)
-    return text.decode()
-
-
-def arguments_text(arguments: Any) -> str:
-    """Return a tool's arguments as the text of a JSON object; what is no object becomes its `input`."""
-    if arguments is None or arguments == "":
-        return "{}"
-    if isinstance(arguments, str):
-        if arguments[:1] == "{" and (parsed := _object(arguments)) is not None:
-            return _json(parsed)
-        arguments = {"input": arguments}
-    elif not isinstance(arguments, dict):
-        arguments = {"input": arguments}
-    return _json(arguments)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    limit = MAX_NESTING - LEVELS_ABOVE
-    if text.count("{") + text.count("[") > limit and nesting(text.encode()) > limit:
-        return None
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return None
-
-
-def answer_form(text: str) -> str:
-    """Return `text` in the form in which two answers are the same: lower case, no punctuation, no articles.
-
-    As in the SQuAD evaluation (Rajpurkar et al. 2016, section 6.1).
-    """
-    words = text.lower().translate(_PUNCTUATION).split()
-    return " ".join(word for word in words if word not in _ARTICLES)
-
-
 class Builder:
     """Turns the steps of one trace into messages, one step at a time."""
 
-    __slots__ = ("calls", "ended", "last", "messages", "spoken", "thought", "tools", "turns", "unknown")
+    __slots__ = (
+        "answers",
+        "calls",
+        "ended",
+        "last",
+        "messages",
+        "said",
+        "spoken",
+        "thought",
+        "tools",
+        "users",
+        "unknown",
+    )
 
     def __init__(self) -> None:
         self.messages: list[Said | Called | Answered] = []
@@ -149,8 +79,10 @@ class Builder:
         """What the last assistant message says, or the arguments of the tool that it calls."""
         self.ended = False
         """The last assistant message calls a tool that ends the episode."""
+        self.said: list[str] = []
+        """All that the assistant says and calls."""
         self.tools: set[str] = set()
-        self.turns = self.calls = self.unknown = 0
+        self.users = self.answers = self.calls = self.unknown = 0
 
     def system(self, step: Step) -> None:
         """Take the system's text, once; it stands first."""
@@ -162,7 +94,7 @@ class Builder:
             if self.thought:
                 self.say("")
             self.messages.append(Said("user", text))
-            self.turns += 1
+            self.users += 1
 
     def assistant(self, step: Step) -> None:
         """Take what the assistant says, behind the thought that led to it."""
@@ -185,9 +117,10 @@ class Builder:
         self.spoken = arguments = arguments_text(step.arguments)
         self.last = len(messages)
         messages.append(Called("assistant", self.thought, (Call(name, "function", Function(tool, arguments)),)))
+        self.said += (self.thought, tool, arguments) if self.thought else (tool, arguments)
         self.thought, self.ended = "", tool.lower() in TERMINAL
-        self.calls += 1
-        self.turns += 1
+        self.calls = number + 1
+        self.answers += 1
         self.tools.add(tool)
         if step.observation is not None:
             messages.append(Answered("tool", name, "" if self.ended else as_text(step.observation)))
@@ -207,7 +140,7 @@ class Builder:
                 previous.content = f"{previous.content}\n{text}" if previous.content else text
         else:
             self.messages.append(Said("user", text))
-            self.turns += 1
+            self.users += 1
 
     def model(self, step: Step) -> None:
         """Take a call of a language model: its system text, and what it said."""
@@ -229,7 +162,8 @@ class Builder:
         if text:
             self.last = len(self.messages)
             self.messages.append(Said("assistant", text))
-            self.turns += 1
+            self.said.append(text)
+            self.answers += 1
             self.spoken, self.ended = text, False
 
     def finish(self, output: str) -> None:
@@ -240,29 +174,28 @@ class Builder:
             self.say("")
         messages, end = self.messages, self.last + 1
         if end < len(messages):
-            self.turns -= [message.role for message in messages[end:]].count("user")
+            self.users -= [message.role for message in messages[end:]].count("user")
             del messages[end:]
 
     def _says(self, output: str) -> bool:
         """Return whether the assistant has said `output`: earlier on word for word, or last of all as part of more."""
         if output == self.spoken and not self.thought:
             return True
-        if any(message.content == output for message in self.messages if message.role == "assistant"):
-            return True
+        for message in self.messages:
+            if message.content == output and message.role == "assistant":
+                return True
+        last = self.thought or self.spoken
+        if not may_hold(last, output):
+            return False
         form = answer_form(output)
         if self.last >= 0 and not self.thought and isinstance(self.messages[self.last], Called):
-            return form == answer_form(_argument_values(self.spoken))
-        return f" {form} " in f" {answer_form(self.thought or self.spoken)} "
+            return form == answer_form(argument_values(last))
+        return f" {form} " in f" {answer_form(last)} "
 
     def _system(self, text: str) -> None:
         if text and not (self.messages and self.messages[0].role == "system"):
             self.messages.insert(0, Said("system", text))
             self.last += self.last >= 0
-
-
-def _argument_values(arguments: str) -> str:
-    """Return the values of a call's arguments as one text."""
-    return " ".join(as_text(value) for value in msgspec.json.decode(arguments, type=dict[str, Any]).values())
 
 
 HANDLERS: dict[str | None, Callable[[Builder, Step], None]] = {
@@ -304,11 +237,20 @@ def build(data: Data, output: str) -> Built:
         prompt = first_turn(data)
         if prompt:
             builder.messages.append(Said("user", prompt))
-            builder.turns = 1
+            builder.users = 1
     for step in steps:
         HANDLERS.get(step.type, _other)(builder, step)
     builder.finish(output)
-    return Built(builder.messages, prompt, builder.turns, builder.calls, len(builder.tools), builder.unknown)
+    return Built(
+        builder.messages,
+        prompt,
+        " ".join(builder.said),
+        builder.answers,
+        builder.users + builder.answers,
+        builder.calls,
+        len(builder.tools),
+        builder.unknown,
+    )
 
 
 def first_turn(data: Data) -> str:

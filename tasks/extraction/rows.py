@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from registry.records import Reason
 from tasks.extraction import scores
 from tasks.extraction.columns import EXAMPLES, FEEDBACK, JsonColumn, content_keys, example_ids
-from tasks.extraction.conversation import as_text, build
+from tasks.extraction.conversation import build
 from tasks.extraction.event import PLANNING, Data, Event
 from tasks.extraction.keys import event_keys, normalised, pair_keys, repeated_keys, text_keys
+from tasks.extraction.messages import as_text
 from tasks.extraction.times import Times, read_times
 from tasks.extraction.traits import DIFFICULTIES, difficulties, domain_of, loads
 
@@ -29,27 +31,29 @@ FAILED = frozenset(
 _DIFFICULTIES = pa.array(DIFFICULTIES)
 
 
-class _Trace(NamedTuple):
-    """What is kept of a trace event beside its messages."""
+class _Traces(NamedTuple):
+    """What is kept of n trace events beside their messages."""
 
-    place: int
-    time: str | None
-    source: str
-    id: str
-    subject: str | None
-    session: str | None
-    trace: str | None
-    agent: str | None
-    model_version: str | None
-    task_type: str | None
-    domain: str
-    prompt: str
-    flags: int
-    turns: int
-    calls: int
-    tools: int
-    quality: float | None
-    confidence: float | None
+    place: Sequence[int]
+    time: Sequence[str | None]
+    source: Sequence[str]
+    id: Sequence[str]
+    subject: Sequence[str | None]
+    session: Sequence[str | None]
+    trace: Sequence[str | None]
+    agent: Sequence[str | None]
+    model_version: Sequence[str | None]
+    task_type: Sequence[str | None]
+    domain: Sequence[str]
+    prompt: Sequence[str]
+    said: Sequence[str]
+    flags: Sequence[int]
+    answers: Sequence[int]
+    turns: Sequence[int]
+    calls: Sequence[int]
+    tools: Sequence[int]
+    quality: Sequence[float | None]
+    confidence: Sequence[float | None]
 
 
 class TraceRows:
@@ -73,7 +77,7 @@ class TraceRows:
             notes["unknown_step"] += made.unknown
         self.messages.add(made.messages, keep=not flags)
         self.traces.append(
-            (  # a plain tuple in the order of `_Trace`: a named one takes five times as long to make
+            (  # in the order of `_Traces`
                 place,
                 event.time,
                 event.source,
@@ -86,7 +90,9 @@ class TraceRows:
                 task.type if task else None,
                 domain_of(task.domain if task else None, made.prompt),
                 normalised(made.prompt),
+                made.said if not flags else "",
                 flags,
+                made.answers,
                 made.turns,
                 made.calls,
                 made.tools,
@@ -101,10 +107,11 @@ class TraceRows:
 
     def batch(self, position: int, times: pa.Array) -> pa.RecordBatch:
         """Return the traces as rows of `EXAMPLES`; `position` is how many lines of the part were before the block."""
-        column = _Trace(*zip(*self.traces, strict=True)) if self.traces else _Trace(*[()] * len(_Trace._fields))
+        column = _Traces(*zip(*self.traces, strict=True)) if self.traces else _Traces(*[()] * len(_Traces._fields))
         quality, confidence, flags = _floats(column.quality), _floats(column.confidence), _integers(column.flags)
         size = np.array(self.messages.sizes, dtype=np.int64)
-        load = loads(_integers(column.turns), _integers(column.calls), _integers(column.tools), size)
+        calls = _integers(column.calls)
+        load = loads(_integers(column.turns), calls, _integers(column.tools), size)
         trace_key = text_keys(column.trace)
         columns = {
             "position": position + _integers(column.place),
@@ -119,6 +126,9 @@ class TraceRows:
             "failed": flags & int(Reason.FAILED_TRACE) != 0,
             "example_id": example_ids(self.messages.digests),
             "messages": self.messages.array(),
+            "said": column.said,
+            "answers": np.where(flags == 0, _integers(column.answers), 0),
+            "calls": np.where(flags == 0, calls, 0),
             "domain": column.domain,
             "task_type": column.task_type,
             "difficulty": _DIFFICULTIES.take(pa.array(difficulties(load))),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from registry.records import StageResult
 from tasks.reporting.data import ReportData
 from tasks.reporting.tables import key_figure
-from tasks.reporting.words import against, decimal, milliseconds, percent, plain, whole
+from tasks.reporting.words import against, decimal, milliseconds, more_cases, percent, plain, whole
 
 
 class Headline(NamedTuple):
@@ -145,9 +145,10 @@ def arguments(data: ReportData) -> Arguments:
     unsure: list[str] = []
     for stage in data.validation.stages if data.validation else []:
         into = {"PASS": good, "FAIL": bad}.get(stage.status, unsure)
-        more = f" About {whole(stage.more_cases_needed)} more cases would decide." if stage.more_cases_needed else ""
-        for reason in stage.reasons[:2]:
-            into.append(f"{stage.name.capitalize()}: {reason.rstrip('.')}.{more}")
+        said = [f"{stage.name.capitalize()}: {reason.rstrip('.')}." for reason in stage.reasons[:2]]
+        if said and (more := more_cases(stage.more_cases_needed)):
+            said[-1] += f" {more}"
+        into += said
     if data.readiness:
         enough = data.readiness.score > data.readiness_required
         (good if enough else bad).append(

@@ -23,7 +23,7 @@ from tasks.reporting.sections import (
 )
 from tasks.reporting.stages import shown_stage
 from tasks.reporting.tables import MARKS
-from tasks.reporting.words import duration, moment, plain, printable, whole
+from tasks.reporting.words import duration, moment, printable, whole, worded
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -71,7 +71,7 @@ def _template() -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"whole": whole, "plain": plain, "moment": moment}
+    environment.filters |= {"whole": whole, "worded": worded}
     environment.globals |= {"bar": bar, "marks": MARKS}
     return environment.from_string(_asset("page.html"))
 

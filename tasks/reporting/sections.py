@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from registry.records import GateResult
@@ -22,7 +24,7 @@ def data_section(data: ReportData) -> dict[str, Any]:
     pictures: list[tuple[str, str]] = []
     if spread is not None:
         if spread.score:
-            pictures.append(("composite score", histogram(spread.score, "composite score")))
+            pictures.append(("composite score", histogram(_by_range(spread.score), "composite score")))
         if spread.domain:
             pictures.append(("domain", bar_pairs(spread.domain, "domain")))
         if spread.difficulty:
@@ -41,7 +43,21 @@ def data_section(data: ReportData) -> dict[str, Any]:
 def _by_difficulty(counts: BeforeAfter) -> BeforeAfter:
     """Put easy before medium before hard, whatever the order they came in."""
     order = {"easy": 0, "medium": 1, "hard": 2}
-    rows = sorted(zip(counts.labels, counts.before, counts.after, strict=True), key=lambda row: order.get(row[0], 3))
+    return _sorted(counts, lambda label: order.get(label, 3))
+
+
+def _by_range(counts: BeforeAfter) -> BeforeAfter:
+    """Put ranges such as `0.7–0.8` in the order of their numbers, and classes without a number last."""
+
+    def start(label: str) -> float:
+        number = re.match(r"\d+(?:\.\d+)?", label)
+        return float(number.group()) if number else math.inf
+
+    return _sorted(counts, start)
+
+
+def _sorted(counts: BeforeAfter, place: Callable[[str], float]) -> BeforeAfter:
+    rows = sorted(zip(counts.labels, counts.before, counts.after, strict=True), key=lambda row: place(row[0]))
     return BeforeAfter(labels=[r[0] for r in rows], before=[r[1] for r in rows], after=[r[2] for r in rows])
 
 

@@ -13,6 +13,7 @@ from tasks.reporting.words import (
     compared,
     decimal,
     duration,
+    more_cases,
     percent,
     plain,
     shortened,
@@ -70,9 +71,7 @@ def shown_stage(stage: StageResult) -> ShownStage:
         critical=stage.critical,
         figure=key_figure(stage),
         reasons=stage.reasons,
-        more=f"About {whole(stage.more_cases_needed)} more cases would have decided."
-        if stage.more_cases_needed
-        else "",
+        more=more_cases(stage.more_cases_needed),
         plots=stage_plots(stage),
         facts=[*facts, ("time", duration(stage.seconds))],
         columns=[plain(name) for name in columns],

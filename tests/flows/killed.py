@@ -1,8 +1,8 @@
-"""`ratchet`, killed at its k-th write: `python tests/flows/killed.py K COUNT_FILE learn EVENTS ...`.
+"""`ratchet`, killed at its k-th write: `python tests/flows/killed.py K DELAY COUNT_FILE learn EVENTS ...`.
 
 A write is a file of the home opened for writing, renamed, linked or removed, a folder made or removed, or a database
-transaction committed. The process gets SIGKILL right before the k-th of them; with K = 0 it runs to its end. Either
-way COUNT_FILE says how many there were.
+transaction committed. The process gets SIGKILL DELAY seconds after the k-th of them begins: with 0 before anything of
+it happened, else somewhere in the middle. With K = 0 it runs to its end, and COUNT_FILE says how many there were.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ FILE_EVENTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.
 class Killer:
     """Counts writes, and ends the process at one of them."""
 
-    def __init__(self, at: int, count_file: Path, home: str) -> None:
-        self.at, self.count_file, self.home, self.count = at, count_file, home, 0
+    def __init__(self, at: int, delay: float, home: str) -> None:
+        self.at, self.delay, self.home, self.count = at, delay, home, 0
 
     def write(self) -> None:
         self.count += 1
         if self.count == self.at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            if self.delay:
+                threading.Timer(self.delay, self.kill).start()
+            else:
+                self.kill()
+
+    def kill(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -41,9 +48,9 @@ class Killer:
 
 
 def main() -> None:
-    at, count_file, arguments = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    at, delay, count_file, arguments = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     home = arguments[arguments.index("--home") + 1]
-    killer = Killer(at, count_file, str(Path(home).absolute()))
+    killer = Killer(at, delay, str(Path(home).absolute()))
     sys.addaudithook(killer.audit)
     import sqlalchemy as sa
 

@@ -26,12 +26,13 @@ class Killing:
     def __init__(self, events: Path, scratch: Path, environment: dict[str, str]) -> None:
         self.events, self.scratch, self.environment = events, scratch, environment
         home = scratch / "clean"
-        assert self.run(0, home).returncode == 0
+        assert self.run(0, 0.0, home).returncode == 0
         self.writes = int((scratch / "count").read_text())
         self.clean = self.state(home)
 
-    def run(self, at: int, home: Path) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, str(REPOSITORY / "tests/flows/killed.py"), str(at), str(self.scratch / "count")]
+    def run(self, at: int, delay: float, home: Path) -> subprocess.CompletedProcess[bytes]:
+        script = str(REPOSITORY / "tests/flows/killed.py")
+        command = [sys.executable, script, str(at), str(delay), str(self.scratch / "count")]
         return subprocess.run(
             [*command, "learn", str(self.events), "--home", str(home), "--json"],
             env=self.environment, cwd=REPOSITORY, capture_output=True, timeout=240, check=False,
@@ -64,13 +65,16 @@ def killing(tmp_path_factory, make_sample, prefect_api) -> Killing:
     return Killing(events, scratch, {**os.environ, "PREFECT_API_URL": prefect_api})
 
 
-def test_a_run_killed_at_any_write_is_completed_by_the_next_one(killing, tmp_path, request):
-    kills = request.config.getoption("--kills")
-    points = sorted(random.Random(20).sample(range(1, killing.writes + 1), min(kills, killing.writes)))
-    for number, at in enumerate(points):
+def test_a_run_killed_at_any_write_or_in_the_middle_of_it_is_completed_by_the_next_one(killing, tmp_path, request):
+    draw = random.Random(20)
+    kills = min(request.config.getoption("--kills"), killing.writes)
+    for number, at in enumerate(draw.sample(range(1, killing.writes + 1), kills)):
         home = tmp_path / f"home-{number}"
-        killed = killing.run(at, home)
-        assert killed.returncode == -signal.SIGKILL, f"write {at}: {killed.stderr.decode()[-500:]}"
-        again = killing.run(0, home)
-        assert again.returncode == 0, f"after a kill at write {at}: {again.stderr.decode()[-2000:]}"
-        assert killing.state(home) == killing.clean, f"after a kill at write {at} of {killing.writes}"
+        delay = draw.uniform(0.001, 0.03) if number % 2 else 0.0
+        point = f"write {at} of {killing.writes}, {delay:.3f} s into it"
+        killed = killing.run(at, delay, home)
+        came_to_its_end = delay and at > killing.writes - 20  # the last writes may be over before the delay is
+        assert killed.returncode == -signal.SIGKILL or came_to_its_end, f"{point}: {killed.stderr.decode()[-500:]}"
+        again = killing.run(0, 0.0, home)
+        assert again.returncode == 0, f"after a kill at {point}: {again.stderr.decode()[-2000:]}"
+        assert killing.state(home) == killing.clean, f"after a kill at {point}"

@@ -53,7 +53,9 @@ def test_an_instruction_and_an_output_are_two_turns(messages):
 
 
 def test_tool_calls_have_ids_and_their_observations(messages):
-    found = messages([call("find", {"to": "Bern", "n": 1}, "10:04"), call("find", {"to": "Thun"}, {"at": [11]})], "At 10:04.")
+    found = messages(
+        [call("find", {"to": "Bern", "n": 1}, "10:04"), call("find", {"to": "Thun"}, {"at": [11]})], "At 10:04."
+    )
     assert found == [
         ASK, called(0, "find", '{"to":"Bern","n":1}'), answered(0, "10:04"),
         called(1, "find", '{"to":"Thun"}'), answered(1, '{"at":[11]}'), said("assistant", "At 10:04."),
@@ -106,7 +108,11 @@ def test_a_call_that_says_the_output_is_the_last_turn(messages):
 
 
 def test_a_reward_in_the_middle_is_not_told_to_the_agent(messages):
-    steps = [call("finish", "Bern", "reward = 0"), step("observation", "reward = 0"), call("finish", "Thun", "reward = 1")]
+    steps = [
+        call("finish", "Bern", "reward = 0"),
+        step("observation", "reward = 0"),
+        call("finish", "Thun", "reward = 1"),
+    ]
     assert messages(steps) == [
         ASK, called(0, "finish", '{"input":"Bern"}'), answered(0, ""), called(1, "finish", '{"input":"Thun"}'),
     ]  # fmt: skip
@@ -124,13 +130,26 @@ def test_an_output_is_added_only_if_it_says_something_new(messages, last, output
 
 
 def test_a_model_call_brings_its_system_text_once_and_first(messages):
-    steps = [step("llm_call", "One", "m", {"system": "Be brief."}), step("llm_call", "Two", "m", {"system": "Be brief."})]
-    assert messages(steps, "Two") == [said("system", "Be brief."), ASK, said("assistant", "One"), said("assistant", "Two")]
+    steps = [
+        step("llm_call", "One", "m", {"system": "Be brief."}),
+        step("llm_call", "Two", "m", {"system": "Be brief."}),
+    ]
+    assert messages(steps, "Two") == [
+        said("system", "Be brief."),
+        ASK,
+        said("assistant", "One"),
+        said("assistant", "Two"),
+    ]
 
 
 def test_an_observation_of_its_own_answers_the_open_call(messages):
     steps = [call("find", {}), step("observation", "10:04"), step("observation", "11:04")]
-    assert messages(steps, "At ten.") == [ASK, called(0, "find", "{}"), answered(0, "10:04\n11:04"), said("assistant", "At ten.")]
+    assert messages(steps, "At ten.") == [
+        ASK,
+        called(0, "find", "{}"),
+        answered(0, "10:04\n11:04"),
+        said("assistant", "At ten."),
+    ]
 
 
 def test_steps_of_unknown_type_are_calls_if_they_name_a_tool_and_else_counted(event, read):
@@ -149,7 +168,8 @@ def test_a_call_without_a_tool_is_text(messages):
 @pytest.mark.parametrize(
     ("given", "first"),
     [
-        (None, "Find a train to Bern."), ("today", "Find a train to Bern.\n\ntoday"), ("to Bern", "Find a train to Bern."),
+        (None, "Find a train to Bern."),
+        ("today", "Find a train to Bern.\n\ntoday"), ("to Bern", "Find a train to Bern."),
         ({"to": "Bern"}, "Find a train to Bern."), ({"to": "Bern", "n": 2}, "Find a train to Bern."),
         ({"to": "Thun"}, 'Find a train to Bern.\n\n{"to":"Thun"}'), ({"n": 2}, 'Find a train to Bern.\n\n{"n":2}'),
         ({"ground_truth": "10:04"}, "Find a train to Bern."), ([1, 2], "Find a train to Bern.\n\n[1,2]"),

@@ -19,10 +19,14 @@ SCALAR = (
     | st.integers()
     | st.floats()
     | st.text(st.characters(exclude_categories=[]), max_size=8)
-    | st.sampled_from(["1.0", "success", "failure", "execution.completed", "feedback.recorded", "tool_call", "\x00", ""])
+    | st.sampled_from(
+        ["1.0", "success", "failure", "execution.completed", "feedback.recorded", "tool_call", "\x00", ""]
+    )
 )
 VALUE = st.recursive(
-    SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3), max_leaves=6
+    SCALAR,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
 )
 PATHS = [
     ("id",), ("source",), ("type",), ("time",), ("subject",), ("data",), ("specversion",), ("data", "trace_id"),
@@ -101,12 +105,22 @@ def test_events_with_broken_bytes_are_counted(check, event, data):
     assert "whole" in found.examples["event_id"].to_pylist()
 
 
+STEP = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(
+            [None, "user_message", "assistant_message", "tool_call", "thought", "llm_call", "observation", "system",
+             "unheard_of"]
+        ),
+        "tool": st.none() | st.sampled_from(["search", "finish", " "]),
+        "arguments": VALUE,
+        "observation": VALUE,
+    },
+)  # fmt: skip
+
+
 @SETTINGS
-@given(steps=st.lists(st.fixed_dictionaries({}, optional={
-    "type": st.sampled_from([None, "user_message", "assistant_message", "tool_call", "thought", "llm_call", "observation",
-                             "system", "unheard_of"]),
-    "tool": st.none() | st.sampled_from(["search", "finish", " "]),
-    "arguments": VALUE, "observation": VALUE}), max_size=6), output=VALUE)  # fmt: skip
+@given(steps=st.lists(STEP, max_size=6), output=VALUE)
 def test_any_steps_give_a_conversation_that_ends_with_the_assistant(check, event, steps, output):
     found = check(json.dumps(event(data__steps=steps, data__output=output)).encode())
     for messages in found.messages:

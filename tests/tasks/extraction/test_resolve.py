@@ -41,7 +41,9 @@ def test_the_same_event_written_differently_is_no_conflict(event, read):
     assert found.events.by_reason == {"duplicate": 1}
 
 
-@pytest.mark.parametrize("changes", [{"data__quality_score": 10}, {"data__confidence": 0.1}, {"data__status": "failure"}])
+@pytest.mark.parametrize(
+    "changes", [{"data__quality_score": 10}, {"data__confidence": 0.1}, {"data__status": "failure"}]
+)
 def test_a_duplicate_that_was_judged_otherwise_is_a_conflict(event, read, changes):
     assert read(event(), event(**changes)).events.by_reason["duplicate_conflicting"] == 1
 

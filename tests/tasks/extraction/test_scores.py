@@ -31,7 +31,8 @@ def test_feedback_is_quality_by_the_scale_of_its_kind(kind, value, quality):
 @pytest.mark.parametrize(
     ("kind", "value", "note"),
     [
-        ("stars", 0, "score_out_of_range"), ("stars", 6, "score_out_of_range"), ("answer_f1", 1.5, "score_out_of_range"),
+        ("stars", 0, "score_out_of_range"), ("stars", 6, "score_out_of_range"),
+        ("answer_f1", 1.5, "score_out_of_range"),
         ("percent", -1, "score_out_of_range"), ("percent", float("inf"), "score_not_finite"),
         ("percent", float("nan"), "score_not_finite"), ("stars", 10**400, "score_not_finite"),
         ("comment", "It was all right, I guess", None), ("unheard of", 0.7, None), ("stars", "5", None),

@@ -1,0 +1,53 @@
+"""Events → a dataset version, in partitions that are mapped tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from flows.assets import publish
+from flows.dataset import BuildResult, build_dataset
+from flows.mapping import mapper
+from flows.memory import remembered
+from flows.run import Run
+from registry.records import canonical_json
+from tasks.reporting.task import show_funnel
+
+
+def make_dataset(run: Run) -> BuildResult:
+    """Make the next version of the model's dataset from its events."""
+    job, store = run.job, run.stores.datasets
+
+    def build() -> BuildResult:
+        return build_dataset(
+            job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
+            run=mapper(job.settings, run.progress), partition_bytes=job.settings.partition_bytes,
+        )  # fmt: skip
+
+    def still(known: BuildResult) -> bool:
+        return store.holds(known.manifest) and store.latest(job.model) == known.manifest.version
+
+    with run.progress.step("dataset"):
+        made = remembered(job.folder, "dataset", BuildResult, build, still)
+        publish("dataset", job.model, made.manifest.version, "events")
+    show_funnel(job.model, made.events, made.examples, made.manifest)
+    return made
+
+
+def learned_before(run: Run, dataset: BuildResult) -> dict[str, Any] | None:
+    """Return the summary of an earlier run that trained on this very dataset in this very way, if there is one."""
+    if not dataset.unchanged:
+        return None
+    for entry in reversed(run.stores.history.ledger()):
+        if entry.event == "completed" and entry.model == run.job.model and entry.body:
+            same_data = (entry.body.get("dataset") or {}).get("digest") == dataset.manifest.digest
+            if same_data and entry.body.get("recipe") == recipe(run):
+                return dict(entry.body)
+    return None
+
+
+def recipe(run: Run) -> str:
+    """Return a digest of how this run trains and examines: the policy without its data part, seed and strategy."""
+    policy = run.job.policy.model_dump(mode="json")
+    parts = {name: policy[name] for name in ("training", "validation", "promotion")}
+    return hashlib.sha256(canonical_json([parts, run.job.seed, run.job.strategy]).encode()).hexdigest()
