@@ -141,7 +141,7 @@ def _changed(
     rules = {pattern: some for pattern, some in rules.items() if some}
     if not rules:
         return [], []
-    hits = np.flatnonzero(_matches(column, "|".join(rules)))
+    hits = np.flatnonzero(_suspicious(column, "|".join(rules)))
     suspects = column.take(pa.array(hits))
     which = np.array([_matches(suspects, pattern) for pattern in rules]).T.tolist()
     rows, values = [], []
@@ -154,8 +154,18 @@ def _changed(
     return rows, values
 
 
+def _suspicious(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
+    """Tell which texts match; of short ones, of which many are alike, each is looked at once."""
+    if column.type != pa.string():
+        return _matches(column, pattern)
+    encoded = column.combine_chunks().dictionary_encode()
+    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    return np.append(_matches(encoded.dictionary, pattern), False)[places]
+
+
 def _matches(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = pc.fill_null(pc.match_substring_regex(column, pattern), fill_value=False).to_numpy()
+    matches = pc.fill_null(pc.match_substring_regex(column, pattern), fill_value=False)
+    found: NDArray[np.bool_] = matches.to_numpy(zero_copy_only=False)
     return found
 
 
@@ -164,10 +174,10 @@ def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[
     if not rows:
         return table
     position, field = table.schema.get_field_index(name), table.schema.field(name)
-    mask = np.zeros(table.num_rows, dtype=bool)
-    mask[rows] = True
-    column = table.column(position).combine_chunks()
-    return table.set_column(position, field, pc.replace_with_mask(column, pa.array(mask), pa.array(values, field.type)))
+    place = np.arange(table.num_rows)
+    place[rows] = table.num_rows + np.arange(len(rows))
+    both = pa.concat_arrays([table.column(position).combine_chunks(), pa.array(values, field.type)])
+    return table.set_column(position, field, both.take(pa.array(place)))
 
 
 def _pseudonym(identifier: str, counts: Counter[str], kinds: Collection[Kind]) -> str:

@@ -123,6 +123,8 @@ def _spool(scratch: Path | None) -> Input:
 
 def _unreadable(path: Path) -> str | None:
     """Return why `path` cannot be read, or None."""
+    if path.exists() and not path.is_file():  # it is read twice, which a pipe does not bear
+        return "is no regular file; pipe it into -"
     try:
         with path.open("rb") as stream:
             return None if stream.read(1) else "is empty"

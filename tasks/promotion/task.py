@@ -12,7 +12,7 @@ from tasks.promotion.policy import PromotionPolicy
 from tasks.promotion.readiness import measure
 
 
-@task(name="measure readiness", persist_result=False, cache_policy=NO_CACHE)
+@task(name="measure readiness", task_run_name="measure readiness", persist_result=False, cache_policy=NO_CACHE)
 def measure_readiness(
     report: ValidationReport,
     model: Predictor,

@@ -40,7 +40,7 @@ def save_report(data: ReportData, path: Path) -> Path:
     return path
 
 
-@task(name="write report", persist_result=False, cache_policy=NO_CACHE)
+@task(name="write report", task_run_name="write report", persist_result=False, cache_policy=NO_CACHE)
 def _write_report(data: ReportData, path: Path) -> Path:
     return save_report(data, path)
 

@@ -28,23 +28,23 @@ class TrainingPolicy(Record):
     """Epochs without a better validation loss after which training stops."""
     batch_size: int = Field(default=128, ge=2, le=8192)
     """Pairs a step: each turn of a batch is a negative for the others' contexts, unless it is the same text."""
-    learning_rate: float = Field(default=0.003, gt=0.0, le=1.0)
+    learning_rate: float = Field(default=0.006, gt=0.0, le=1.0)
     """Peak of the learning rate, after a short warm-up; it falls to zero as a cosine."""
-    incremental_rate: float = Field(default=0.3, gt=0.0, le=1.0)
+    incremental_rate: float = Field(default=0.15, gt=0.0, le=1.0)
     """Share of `learning_rate` that a training which goes on from the champion uses."""
     weight_decay: float = Field(default=0.01, ge=0.0, le=10.0)
     """Pull of the weights towards where they started: the warm start, or the champion's weights."""
     ridge: float = Field(default=1.0, gt=0.0, le=1e6)
     """Regularisation of the warm start, a regression from contexts to turns of the adapter's rank."""
-    warm_gain: float = Field(default=3.0, ge=0.0, le=100.0)
+    warm_gain: float = Field(default=1.0, ge=0.0, le=100.0)
     """How strongly the warm start is added to the base; 0 starts from no update at all."""
     temperature: float = Field(default=0.1, gt=0.0, le=10.0)
     """Of the contrastive loss: cosines are divided by it."""
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of a context's coordinates that are hidden in each step."""
     quality_weighting: bool = True
     """Whether a pair counts by its example's composite score."""
-    consensus_temperature: float = Field(default=0.1, gt=0.0, le=10.0)
+    consensus_temperature: float = Field(default=0.08, gt=0.0, le=10.0)
     """Of the distribution over the best-ranked turns that are weighed against each other."""
     frequency: float = Field(default=0.5, ge=0.0, le=1.0)
     """How much more a turn weighs that was said often: by its count to this power; 0 takes all turns as equal."""

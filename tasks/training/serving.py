@@ -12,7 +12,7 @@ from registry.records import Answers, Conversation
 from tasks.training.adapter import Adapter, adapt
 from tasks.training.artifact import ArtifactConfig, artifact_digest, read_artifact
 from tasks.training.calibration import Calibration
-from tasks.training.consensus import Chosen, Frozen, choose, frequency_prior, pack
+from tasks.training.consensus import Chosen, Words, choose, frequency_prior, number_words
 from tasks.training.context import content, context_fields, encode_rows
 from tasks.training.encoder import Encoder, Floats
 from tasks.training.index import TurnIndex
@@ -28,7 +28,7 @@ class Ranker(NamedTuple):
     """Ranks known turns for frozen context vectors: what training evaluates and serving serves."""
 
     known: TurnIndex
-    frozen: Frozen
+    words: Words
     prior: Floats
     adapter: Adapter | None
     consensus: int
@@ -37,7 +37,7 @@ class Ranker(NamedTuple):
     def choose(self, contexts: Floats) -> Chosen:
         """Choose a known turn for each of n frozen context vectors (n, d)."""
         queries = contexts if self.adapter is None else adapt(contexts, self.adapter.context, self.adapter.scale)
-        return choose(self.known.rank(queries, self.consensus), self.frozen, self.prior, self.temperature)
+        return choose(self.known.rank(queries, self.consensus), self.words, self.prior, self.temperature)
 
 
 class SimulatedPredictor:
@@ -85,7 +85,8 @@ def load_predictor(path: Path, adapter: bool = True) -> SimulatedPredictor:
     else:
         index, used = TurnIndex(frozen, read.base_cells), None
     prior = frequency_prior(read.turns.counts, read.config.frequency)
-    ranker = Ranker(index, pack(frozen), prior, used, read.config.consensus, read.config.consensus_temperature)
+    words = number_words(read.turns.texts)
+    ranker = Ranker(index, words, prior, used, read.config.consensus, read.config.consensus_temperature)
     calibration = read.config.calibration if adapter else read.config.base_calibration
     predictor = SimulatedPredictor(encoder, ranker, read.turns.texts, calibration, read.config)
     predictor.version = artifact_digest(path) if adapter else f"base {read.config.base.title}"

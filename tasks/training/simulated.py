@@ -20,7 +20,7 @@ from tasks.training.adapter import Adapter, adapt, new_adapter, zero_adapter
 from tasks.training.artifact import artifact_digest, read_artifact, write_artifact
 from tasks.training.backend import TrainingData
 from tasks.training.calibration import Calibration, calibrate
-from tasks.training.consensus import frequency_prior, pack
+from tasks.training.consensus import frequency_prior, number_words
 from tasks.training.encoder import Base, Encoder, Floats
 from tasks.training.fit import Fit, fit
 from tasks.training.index import Cells, TurnIndex, make_cells
@@ -190,8 +190,8 @@ def examine(prepared: Prepared, adapter: Adapter, policy: TrainingPolicy) -> Exa
     keys = adapt(prepared.frozen, adapter.turn, adapter.scale)
     cells = make_cells(keys, policy.base_seed)
     prior = frequency_prior(prepared.turns.counts, policy.frequency)
-    packed = pack(prepared.frozen)
-    ranker = Ranker(TurnIndex(keys, cells), packed, prior, adapter, policy.consensus, policy.consensus_temperature)
+    words = number_words(prepared.turns.texts)
+    ranker = Ranker(TurnIndex(keys, cells), words, prior, adapter, policy.consensus, policy.consensus_temperature)
     chosen = ranker.choose(prepared.validation.contexts)
     outcomes: NDArray[np.float64] = token_f1_pairs(
         [prepared.turns.texts[turn] for turn in chosen.turns.tolist()], prepared.validation.texts
