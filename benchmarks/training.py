@@ -1,134 +1,177 @@
-"""Training, encoding and answering of the simulated backend, measured. Run: `python -m benchmarks.training`.
+"""Training and answering of the simulated backend, on one thread, and what it learns on real records.
 
-Prints one JSON object a line. `--small` uses a tenth of the known turns. BLAS runs on one thread throughout.
+python -m benchmarks.training
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from registry.records import Conversation, assistant_turns, token_f1_pairs
+from benchmarks.figures import Figure, figure, table
+from registry.records import Conversation, EpochMetrics, JobState, assistant_turns, token_f1_pairs
+from tasks.training.adapter import adapt
 from tasks.training.backend import TrainingData
 from tasks.training.context import context_fields, encode_rows
-from tasks.training.encoder import Base, Encoder
-from tasks.training.job import run_job
-from tasks.training.pairs import encode_turns
+from tasks.training.job import Silent, run_job
 from tasks.training.policy import TrainingPolicy
+from tasks.training.serving import SimulatedPredictor
 from tasks.training.simulated import SimulatedBackend
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "events"
-FOLDS = 10
+POLICY = TrainingPolicy()
+TURNS, FOLDS, SEEDS = 100_000, 10, 5
+SKETCH_STEPS = 20
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="10,000 known turns instead of 100,000")
-    parser.add_argument("--no-real", action="store_true", help="leave the real records out")
-    options = parser.parse_args(argv)
+def results(folder: Path) -> list[Figure]:
+    """Measure everything of this file; `folder` is for adapters. Real records are left out where absent."""
     with threadpool_limits(limits=1, user_api="blas"):
-        for result in measure(10_000 if options.small else 100_000, real=not options.no_real):
-            print(json.dumps(result), flush=True)
+        return [*speed(folder / "adapter", TURNS), *(learning() if REAL.is_dir() else [])]
 
 
-def measure(turns: int, *, real: bool = True) -> Iterator[dict[str, object]]:
-    """Yield one named result after the other."""
-    table = synthetic(turns // 5, seed=0)
-    conversations = [json.loads(text) for text in table["messages"].to_pylist()]
-    yield encoding(conversations)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "adapter"
-        data = TrainingData(table, synthetic(200, seed=1), "synthetic")
-        result = run_job(SimulatedBackend(), data, TrainingPolicy(), 0, out)
-        speeds = [epoch.examples_per_second for epoch in result.epochs[1:]]
-        yield {
-            "name": "training",
-            "pairs": result.pairs,
-            "known_turns": result.known_turns,
-            "epochs": len(speeds),
-            "pairs_per_second": round(float(np.median(speeds))),
-            "seconds_in_all": round(result.seconds, 2),
-            "peak_memory_mb": result.peak_memory_bytes >> 20,
-        }
-        yield answering(out, result.known_turns)
-    if real and REAL.is_dir():
-        for name, only_good in (("tau_airline", True), ("tau_airline", False), ("fireact_hotpot", True)):
-            yield held_out(name, only_good=only_good)
-    elif real:
-        print(f"no real records at {REAL}: held-out scores are left out", file=sys.stderr)
+def speed(out: Path, turns: int) -> list[Figure]:
+    """Train on pairs of `turns` known turns and ask the model, one question at a time."""
+    clock = Clock()
+    data = TrainingData(synthetic(turns // 5, seed=0), synthetic(200, seed=1), "synthetic")
+    result = SimulatedBackend().train(data, POLICY, 0, out, None, clock)
+    rate, plain = result.pairs / float(np.median(np.diff(clock.epochs))), sketch()
+    began = time.process_time()
+    predictor = SimulatedBackend().load(out)
+    loaded = time.process_time() - began
+    times, found = answering(predictor)
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    asked = f"of an answer with {result.known_turns:,} known turns, one thread"
+    return [
+        figure("training, one core (processor time)", rate, "pairs/s", least=50_000),
+        figure("training, a plain numpy sketch of it", plain, "pairs/s"),
+        figure("training, times the sketch", rate / plain, "×"),
+        figure(f"training on {result.pairs:,} pairs, in all", result.seconds, "s"),
+        figure("training, peak memory", result.peak_memory_bytes / 2**20, "MB"),
+        figure("loading that model (processor time)", loaded, "s"),
+        figure(f"p50 {asked}", float(p50), "ms", most=3),
+        figure(f"p95 {asked}", float(p95), "ms"),
+        figure(f"p99 {asked}", float(p99), "ms", most=10),
+        figure("answers for which the nearest of all turns was found", found, ""),
+    ]
 
 
-def encoding(conversations: list[Conversation]) -> dict[str, object]:
-    encoder = Encoder(Base())
-    pairs = [turn for messages in conversations for turn in assistant_turns(messages)][:50_000]
-    texts = [turn.text for turn in pairs]
-    began = time.perf_counter()
-    encode_turns(encoder, texts)
-    middle = time.perf_counter()
-    encode_rows(encoder, (context_fields(turn.context) for turn in pairs))
-    ended = time.perf_counter()
-    single = []
-    for turn in pairs[:1000]:
-        start = time.perf_counter()
-        encode_rows(encoder, [context_fields(turn.context)])
-        single.append(time.perf_counter() - start)
-    return {
-        "name": "encoding",
-        "turns_per_second": round(len(texts) / (middle - began)),
-        "turn_bytes": round(float(np.mean([len(text) for text in texts]))),
-        "contexts_per_second": round(len(texts) / (ended - middle)),
-        "one_context_ms": round(float(np.median(single)) * 1e3, 3),
-    }
+class Clock(Silent):
+    """Notes the processor time of each epoch's end."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def state(self, state: JobState) -> None:
+        if state == "TRAINING":
+            self.epochs = [time.process_time()]
+
+    def epoch(self, metrics: EpochMetrics, epochs: int) -> None:
+        self.epochs.append(time.process_time())
 
 
-def answering(path: Path, known: int) -> dict[str, object]:
-    began = time.perf_counter()
-    predictor = SimulatedBackend().load(path)
-    loaded = time.perf_counter() - began
-    asked = [
-        turn.context
-        for text in synthetic(400, seed=2)["messages"].to_pylist()
-        for turn in assistant_turns(json.loads(text))
-    ][:1000]
+def sketch() -> float:
+    """Return the pairs/s of the same steps as one would first write them down: numpy, double precision, no reuse."""
+    rng = np.random.default_rng(0)
+    n, d, r, scale = POLICY.batch_size, POLICY.dimension, POLICY.rank, POLICY.alpha / POLICY.rank
+    sides = [unit(rng.standard_normal((n, d))) for _ in range(2)]
+    weights = [rng.standard_normal(shape) / d for _ in range(2) for shape in ((d, r), (r, d))]
+    mean, square = [np.zeros_like(w) for w in weights], [np.zeros_like(w) for w in weights]
+    began = time.process_time()
+    for step in range(1, SKETCH_STEPS + 1):
+        hidden = [sides[i] + scale * sides[i] @ weights[2 * i] @ weights[2 * i + 1] for i in range(2)]
+        z = [unit(h) for h in hidden]
+        scores = np.exp((z[0] @ z[1].T) / POLICY.temperature)
+        wrong = (scores / scores.sum(axis=1, keepdims=True) - np.eye(n)) / (n * POLICY.temperature)
+        for i, by_z in enumerate((wrong @ z[1], wrong.T @ z[0])):
+            by_h = (by_z - z[i] * (z[i] * by_z).sum(axis=1, keepdims=True)) / np.linalg.norm(hidden[i], axis=1)[:, None]
+            down, up = weights[2 * i], weights[2 * i + 1]
+            for k, grad in (
+                (2 * i, scale * sides[i].T @ (by_h @ up.T)),
+                (2 * i + 1, scale * (sides[i] @ down).T @ by_h),
+            ):
+                mean[k] = 0.9 * mean[k] + 0.1 * grad
+                square[k] = 0.99 * square[k] + 0.01 * grad**2
+                move = mean[k] / (1 - 0.9**step) / (np.sqrt(square[k] / (1 - 0.99**step)) + 1e-8)
+                weights[k] = weights[k] - POLICY.learning_rate * move
+    return SKETCH_STEPS * n / (time.process_time() - began)
+
+
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def answering(predictor: SimulatedPredictor) -> tuple[list[float], float]:
+    """Return the time of each of 1,000 answers in ms, and the share for which the index found the very best turn."""
+    texts = synthetic(200, seed=2)["messages"].to_pylist()
+    asked = [turn.context for text in texts for turn in assistant_turns(json.loads(text))]
     for context in asked[:20]:
         predictor.answer([context])
-    times, alone = [], []
+    times = []
     for context in asked:
         start = time.perf_counter()
-        alone += predictor.answer([context]).responses
+        predictor.answer([context])
         times.append((time.perf_counter() - start) * 1e3)
-    start = time.perf_counter()
-    together = predictor.answer(asked).responses
-    batch = time.perf_counter() - start
-    exact = predictor.ranker.known
+    known, adapter = predictor.ranker.known, predictor.ranker.adapter
+    assert adapter is not None
     queries = encode_rows(predictor.encoder, map(context_fields, asked))
-    tower = predictor.ranker.adapter
-    assert tower is not None
-    from tasks.training.adapter import adapt
+    queries = adapt(queries, adapter.context, adapter.scale)
+    best = known.order[np.argmax(queries @ known.keys.T, axis=1)]
+    return times, float(np.mean(best == known.rank(queries, 1).turns[:, 0]))
 
-    adapted = adapt(queries, tower.context, tower.scale)
-    best = exact.order[np.argmax(adapted @ exact.keys.T, axis=1)]
-    found = exact.rank(adapted, 1).turns[:, 0]
-    return {
-        "name": "answering",
-        "known_turns": known,
-        "load_seconds": round(loaded, 2),
-        "p50_ms": round(float(np.percentile(times, 50)), 2),
-        "p95_ms": round(float(np.percentile(times, 95)), 2),
-        "p99_ms": round(float(np.percentile(times, 99)), 2),
-        "batch_of_1000_seconds": round(batch, 2),
-        "same_alone_and_together": alone == together,
-        "nearest_found": round(float(np.mean(best == found)), 4),
-    }
+
+def learning() -> list[Figure]:
+    """Score the next action of unseen tasks, each task asked once a seed: 8 parts train, 1 validation, 1 asked."""
+    tau = np.array([held_out("tau_airline", seed) for seed in range(SEEDS)])
+    fireact = np.array(held_out("fireact_hotpot", 0))
+    return [
+        figure(
+            "tau_airline, whole tasks held out: token-F1 of the frozen base, mean of 5 seeds", float(tau[:, 0].mean())
+        ),
+        figure(
+            "tau_airline, whole tasks held out: token-F1 of the adapter, mean of 5 seeds",
+            float(tau[:, 1].mean()),
+            least=0.33,
+        ),
+        figure(
+            "tau_airline, whole tasks held out: token-F1 of the adapter, worst of 5 seeds",
+            float(tau[:, 1].min()),
+            least=0.33,
+        ),
+        figure("fireact_hotpot, whole questions held out: token-F1 of the frozen base", float(fireact[0])),
+        figure("fireact_hotpot, whole questions held out: token-F1 of the adapter", float(fireact[1])),
+    ]
+
+
+def held_out(name: str, seed: int) -> list[float]:
+    """Return mean token-F1 of the frozen base and of the adapter over folds of whole subjects."""
+    events = [json.loads(line) for line in (REAL / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    known = [(e["subject"], conversation(e["data"])) for e in events if good(e["data"])]
+    subjects = sorted({subject for subject, _ in known})
+    np.random.default_rng(seed).shuffle(subjects)
+    part = {subject: i % FOLDS for i, subject in enumerate(subjects)}
+    scores: list[list[float]] = [[], []]
+    for fold in range(FOLDS):
+        splits = [
+            [messages for subject, messages in known if (part[subject] - fold) % FOLDS in wanted]
+            for wanted in (range(2, FOLDS), (1,), (0,))
+        ]
+        train, validation = (_table([json.dumps(messages) for messages in split]) for split in splits[:2])
+        asked = [turn for messages in splits[2] for turn in assistant_turns(messages)]
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "adapter"
+            run_job(SimulatedBackend(), TrainingData(train, validation, f"fold {fold}"), POLICY, seed, out)
+            for adapter in (False, True):
+                answers = SimulatedBackend().load(out, adapter).answer([turn.context for turn in asked])
+                scores[adapter] += token_f1_pairs(answers.responses, [turn.text for turn in asked]).tolist()
+    return [float(np.mean(each)) for each in scores]
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -168,47 +211,6 @@ def _table(rows: list[str]) -> pa.Table:
     )
 
 
-def held_out(name: str, *, only_good: bool) -> dict[str, object]:
-    """Mean token-F1 over folds of whole subjects: 8 parts train, 1 validation, 1 asked."""
-    events = [json.loads(line) for line in (REAL / f"{name}.jsonl").read_text().splitlines()]
-    known = [(e["subject"], conversation(e["data"])) for e in events if good(e["data"]) or not only_good]
-    subjects = sorted({subject for subject, _ in known})
-    np.random.default_rng(0).shuffle(subjects)
-    part = {subject: i % FOLDS for i, subject in enumerate(subjects)}
-    backend, scores = SimulatedBackend(), []
-    seconds = []
-    for fold in range(FOLDS):
-        rows: dict[str, list[str]] = {"train": [], "validation": []}
-        asked = []
-        for subject, messages in known:
-            if part[subject] == fold:
-                asked += list(assistant_turns(messages))
-            else:
-                rows["validation" if part[subject] == (fold + 1) % FOLDS else "train"].append(json.dumps(messages))
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "adapter"
-            data = TrainingData(_table(rows["train"]), _table(rows["validation"]), "fold")
-            seconds.append(run_job(backend, data, TrainingPolicy(), fold, out).seconds)
-            expected = [turn.text for turn in asked]
-            contexts = [turn.context for turn in asked]
-            scores.append(
-                [
-                    float(token_f1_pairs(backend.load(out, adapter).answer(contexts).responses, expected).mean())
-                    for adapter in (False, True)
-                ]
-            )
-    table = np.array(scores)
-    return {
-        "name": f"held out, {name}, {'successful traces' if only_good else 'all traces'}",
-        "folds": FOLDS,
-        "base_f1": round(float(table[:, 0].mean()), 4),
-        "adapter_f1": round(float(table[:, 1].mean()), 4),
-        "spread": round(float(table[:, 1].std()), 4),
-        "worst_fold_gain": round(float((table[:, 1] - table[:, 0]).min()), 4),
-        "seconds": round(float(np.median(seconds)), 2),
-    }
-
-
 def good(data: dict[str, object]) -> bool:
     quality = data.get("quality_score")
     return data["status"] == "success" and (quality is None or float(str(quality)) >= 70)
@@ -243,4 +245,5 @@ def conversation(data: dict[str, object]) -> Conversation:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as scratch:
+        print(table(results(Path(scratch))))

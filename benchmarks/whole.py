@@ -194,6 +194,7 @@ def plainly(events: str, home: str | Path) -> None:
         (training, "_train", training._train.fn),
         (training, "_register", training._register.fn),
         (examination, "examine_side_by_side", examine_all),
+        (examination, "opaque", lambda value: value),
         (examination, "measure_readiness", examination.measure_readiness.fn),
         (pages, "_write_report", pages._write_report.fn),
     ]

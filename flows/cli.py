@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -93,7 +95,8 @@ def as_ratchet_error(error: BaseException) -> RatchetError:
         if isinstance(cause, RatchetError):
             return cause
         if isinstance(cause, OSError) and cause.errno in FULL:
-            where = f" at {cause.filename}" if cause.filename else ""
+            place = cause.filename2 or cause.filename  # of a copy the target
+            where = f" at {place}" if place else ""
             return SettingsError("E7822", f"the disk is full{where}", "free some space and run the same command again")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, OSError) and error.filename is not None:
@@ -422,6 +425,9 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         sys.stdout.write(f"ratchet {__version__}\n")
         return
+    if sys.stdin is None:  # closed by whoever started this: nothing comes from it
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+    logging.raiseExceptions = "--debug" in sys.argv  # a log that cannot be delivered does not speak over the one line
     for stream in (sys.stdout, sys.stderr):  # a name that is no UTF-8, or a terminal of another alphabet, is no failure
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -13,7 +13,7 @@ from registry.records import ModelVersion, Readiness, Record, Split, ValidationR
 from registry.transitions import Actor
 from tasks.promotion.task import measure_readiness
 from tasks.reporting.task import show_validation
-from tasks.training.backend import find_backend
+from tasks.training.backend import load_trained
 from tasks.validation.examination import prepare as prepare_examination
 from tasks.validation.regression import read_golden
 from tasks.validation.task import examine_side_by_side
@@ -64,10 +64,9 @@ def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -
 
 def _examine(run: Run, dataset: BuildResult, candidate: ModelVersion, champion: ModelVersion | None) -> Findings:
     job, stores = run.job, run.stores
-    backend = find_backend(job.policy.training.backend)
     path = stores.models.load(job.model, candidate.version)
-    model = backend.load(path)
-    baseline = backend.load(path, adapter=False) if champion is None else backend.load(stores.models.artifact(champion))
+    model = load_trained(path)
+    baseline = load_trained(path, adapter=False) if champion is None else load_trained(stores.models.artifact(champion))
     examination = prepare_examination(
         baseline,
         model,

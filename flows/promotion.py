@@ -71,10 +71,10 @@ def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
 
 def loadable(stores: Stores, version: ModelVersion) -> bool:
     """Tell whether a version's artifact is there, whole, and answers."""
-    from tasks.training.serving import load_predictor
+    from tasks.training.backend import load_trained
 
     try:
-        predictor = load_predictor(stores.models.artifact(version))
+        predictor = load_trained(stores.models.artifact(version))
         predictor.answer([[{"role": "user", "content": "hello"}]])
     except RatchetError:
         return False

@@ -122,12 +122,12 @@ def predict_lines(settings: Settings, model: str, lines: BinaryIO) -> Iterator[d
         PromotionError: No such model or alias, or it is in quarantine.
         IntegrityError: The artifact is not what was registered.
     """
-    from tasks.training.serving import load_predictor
+    from tasks.training.backend import load_trained
 
     stores = open_stores(settings)
     name, wanted = reference(model, default="champion")
     version = stores.models.get(name, str(wanted))
-    predictor = load_predictor(stores.models.load(name, str(wanted)))
+    predictor = load_trained(stores.models.load(name, str(wanted)))
     for line in lines:
         if not line.strip():
             continue
@@ -160,12 +160,11 @@ def _conversation(line: bytes) -> Conversation:
 
 
 def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.get("role") in ROLES
-        and isinstance(value.get("content"), str | None)
-        and all(isinstance(call, dict) for call in value.get("tool_calls") or ())
-    )
+    if not isinstance(value, dict) or value.get("role") not in ROLES:
+        return False
+    calls = value.get("tool_calls") or []
+    calls_are_objects = isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
+    return calls_are_objects and isinstance(value.get("content"), str | None)
 
 
 def statistics(settings: Settings) -> dict[str, Any]:

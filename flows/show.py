@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from rich.console import Console, Group
@@ -169,7 +170,7 @@ def _next(summary: dict[str, Any]) -> list[str]:
     model, home = summary["model"], summary["home"]
     if summary["decision"] == "unchanged":
         lines.append("these events were learned before under this policy; nothing was trained")
-    where = "" if home == ".ratchet" else f" --home {home}"
+    where = "" if home == ".ratchet" else f" --home {shlex.quote(home)}"
     if summary["decision"] == "pending_approval" and model:
         lines.append(f"approve it:   ratchet approve {model['name']} {model['version']} --by YOU{where}")
     if summary["decision"] == "promoted" and model:

@@ -18,14 +18,21 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `make chaos` kill more often than the suite does."""
+    """Let `make chaos` kill more often than the suite does, and retrains be examined under more seeds."""
     parser.addoption("--kills", type=int, default=4, help="how many seeded kills the crash tests make")
+    parser.addoption("--seeds", type=int, default=6, help="how many clean retrains the tests of validation examine")
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def seeds(request: pytest.FixtureRequest) -> int:
+    """Return how many clean retrains are examined."""
+    return int(request.config.getoption("--seeds"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ is found is then verified on the true sets (`near`), so that the bands decide th
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from tasks.curation import kernels
 from tasks.curation.kernels import ALONE, I64, SPACE, U32, U64, WORD
+from tasks.curation.turns import read_turns
 
 BANDS, ROWS = 25, 5
 COMPILE_FROM_BYTES = 6_000_000
@@ -83,23 +85,48 @@ def compared_text(messages: str | bytes) -> str:
     return text
 
 
-def fingerprint(messages: pa.ChunkedArray | pa.Array) -> Fingerprints:
-    """Fingerprint a column of conversations (JSON)."""
-    return fingerprint_texts(compared_text(value) for value in messages.to_pylist())
+def fingerprint(messages: pa.ChunkedArray, compile_from: int = COMPILE_FROM_BYTES) -> Fingerprints:
+    """Fingerprint a column of conversations (JSON), compiled from `compile_from` bytes on.
+
+    The result does not depend on it.
+    """
+    column = messages.cast(pa.large_string()).combine_chunks()
+    if not _worth_compiling(column.nbytes, compile_from):
+        return fingerprint_texts((compared_text(value) for value in column.to_pylist()), compile_from)
+    read = read_turns(*_bytes(column))
+    texts = pa.Array.from_buffers(
+        pa.large_binary(), len(column), [None, pa.py_buffer(read.offsets), pa.py_buffer(read.data)]
+    )
+    if len(others := np.flatnonzero(~read.plain)):
+        slowly = [_encoded(compared_text(value)) for value in column.take(pa.array(others)).to_pylist()]
+        place = np.arange(len(column))
+        place[others] = len(column) + np.arange(len(others))
+        texts = pa.concat_arrays([texts, pa.array(slowly, pa.large_binary())]).take(pa.array(place))
+    return _with_numba(*_bytes(texts))
 
 
 def fingerprint_texts(texts: Iterable[str], compile_from: int = COMPILE_FROM_BYTES) -> Fingerprints:
     """Fingerprint texts, compiled from `compile_from` bytes on; the result does not depend on it."""
-    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
-    data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    if len(data) >= compile_from:
-        exact, shingles, counts, signature = _with_numba(data, offsets)
-    else:
-        exact, shingles, counts = _hash_rows(data, offsets)
-        signature = _min_hash(shingles, counts)
-    return Fingerprints(exact, _band_keys(signature, counts), shingles, counts)
+    data, offsets = _bytes(pa.array([_encoded(text) for text in texts], pa.large_binary()))
+    if _worth_compiling(len(data), compile_from):
+        return _with_numba(data, offsets)
+    exact, shingles, counts = _hash_rows(data, offsets)
+    return Fingerprints(exact, _band_keys(_min_hash(shingles, counts), counts), shingles, counts)
+
+
+def _worth_compiling(size: int, compile_from: int) -> bool:
+    return size >= compile_from or (compile_from == COMPILE_FROM_BYTES and "numba" in sys.modules)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bytes(column: pa.Array) -> tuple[NDArray[np.uint8], I64]:
+    """Return the bytes of a column of large texts, and its n + 1 offsets in them."""
+    _, ends, data = column.buffers()
+    offsets = np.frombuffer(ends or bytes(8), dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data or b"", dtype=np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
 def _permutations() -> tuple[U32, U32]:
@@ -110,7 +137,7 @@ def _permutations() -> tuple[U32, U32]:
     return multipliers, generator.integers(0, 2**32, size, dtype=np.uint32)
 
 
-def _with_numba(data: NDArray[np.uint8], offsets: I64) -> tuple[U64, U32, I64, U32]:
+def _with_numba(data: NDArray[np.uint8], offsets: I64) -> Fingerprints:
     rows = len(offsets) - 1
     exact, counts = np.empty(rows, dtype=np.uint64), np.empty(rows, dtype=np.int64)
     room = np.empty(len(data) + rows, dtype=np.uint32)  # untouched pages of it cost nothing
@@ -118,7 +145,7 @@ def _with_numba(data: NDArray[np.uint8], offsets: I64) -> tuple[U64, U32, I64, U
     shingles = room[:written].copy()
     signature = np.empty((rows, BANDS * ROWS), dtype=np.uint32)
     kernels.compiled(kernels.min_hash)(shingles, counts, *_permutations(), signature)
-    return exact, shingles, counts, signature
+    return Fingerprints(exact, _band_keys(signature, counts), shingles, counts)
 
 
 def _powers(base: np.uint64, size: int) -> U64:

@@ -94,7 +94,7 @@ def plan(rows: Rows, distinct: I64, remaining: I64, policy: CurationPolicy, seed
 
 def _mixed(keys: U64, seed: int) -> U64:
     """Return a random number for each key that only the key and the seed decide."""
-    value = keys + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15)
+    value = keys + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         value ^= value >> np.uint64(shift)
         value *= np.uint64(factor)

@@ -40,15 +40,15 @@ class Redacted(NamedTuple):
 
 def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection[Kind] = KINDS) -> str:
     """Replace every value of `kinds` in `text` by its placeholder, and add to `counts`."""
-    tested: dict[Callable[[str], bool], bool] = {}
+    begin, start = None, None
     for kind, rule in RULES.items():
         if kind not in kinds:
             continue
-        if rule.may_have not in tested:  # several kinds share a test, and replacing values makes no new ones
-            tested[rule.may_have] = rule.may_have(text)
-        if tested[rule.may_have]:
-            text, found = _replace(text, kind, sorted(rule.find(text)))
-            if counts is not None and found:
+        if rule.begin is not begin:  # neighbours share a test
+            begin, start = rule.begin, rule.begin(text)
+        if start is not None and (spans := sorted(rule.find(text, start))):
+            text, found = _replace(text, kind, spans)
+            if counts is not None:
                 counts[kind] += found
     return text
 

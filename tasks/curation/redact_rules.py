@@ -22,7 +22,8 @@ class Span(NamedTuple):
     end: int
 
 
-Finder = Callable[[str], Iterator[Span]]
+Finder = Callable[[str, int], Iterator[Span]]
+"""Finds the values of a text from a place on; what stands before it still counts as context."""
 
 _DIGIT = re.compile(r"\d")
 _LETTER = re.compile(r"[A-Za-z]")
@@ -41,8 +42,8 @@ def _by_pattern(pattern: re.Pattern[str], check: Callable[[re.Match[str]], bool]
     """Build a finder from a pattern; the span is the group `v` where the pattern has one, else the whole match."""
     group: int | str = "v" if "v" in pattern.groupindex else 0
 
-    def find(text: str) -> Iterator[Span]:
-        for match in pattern.finditer(text):
+    def find(text: str, start: int) -> Iterator[Span]:
+        for match in pattern.finditer(text, start):
             if check is None or check(match):
                 yield Span(*match.span(group))
 
@@ -78,14 +79,20 @@ _ASSIGNED = re.compile(
 )
 
 
-def _password(text: str) -> Iterator[Span]:
-    yield from _by_pattern(_URL_PASSWORD)(text)
-    yield from _by_pattern(_ASSIGNED, lambda match: _mixed(match["v"]))(text)
+_url_password = _by_pattern(_URL_PASSWORD)
+_assigned = _by_pattern(_ASSIGNED, lambda match: _mixed(match["v"]))
+_known_key = _by_pattern(_API_KEY)
+_aws_secret = _by_pattern(_AWS_SECRET, lambda match: _mixed(match["v"]))
 
 
-def _api_key(text: str) -> Iterator[Span]:
-    yield from _by_pattern(_API_KEY)(text)
-    yield from _by_pattern(_AWS_SECRET, lambda match: _mixed(match["v"]))(text)
+def _password(text: str, start: int) -> Iterator[Span]:
+    yield from _url_password(text, start)
+    yield from _assigned(text, start)
+
+
+def _api_key(text: str, start: int) -> Iterator[Span]:
+    yield from _known_key(text, start)
+    yield from _aws_secret(text, start)
 
 
 # --- people ----------------------------------------------------------------------------------------------------------
@@ -121,8 +128,8 @@ def iban_is_valid(iban: str) -> bool:
     return int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97 == 1
 
 
-def _iban(text: str) -> Iterator[Span]:
-    for match in _IBAN_START.finditer(text):
+def _iban(text: str, start: int) -> Iterator[Span]:
+    for match in _IBAN_START.finditer(text, start):
         length = IBAN_LENGTHS.get(match["country"])
         if length is None:
             continue
@@ -164,9 +171,14 @@ _SSN_NAMED = re.compile(
 )
 
 
-def _ssn(text: str) -> Iterator[Span]:
-    yield from _by_pattern(_SSN)(text)
-    yield from _by_pattern(_SSN_NAMED)(text)
+_plain_ssn, _named_ssn = _by_pattern(_SSN), _by_pattern(_SSN_NAMED)
+
+
+def _ssn(text: str, start: int) -> Iterator[Span]:
+    yield from _plain_ssn(text, start)
+    named = text.casefold()
+    if "ssn" in named or "social" in named:
+        yield from _named_ssn(text, start)
 
 
 _PHONE = re.compile(
@@ -190,9 +202,13 @@ def _is_phone(match: re.Match[str]) -> bool:
     return 7 <= len(_digits(number)) <= 15 and not _DATE.match(number.lstrip("(+"))
 
 
-def _phone(text: str) -> Iterator[Span]:
-    yield from _by_pattern(_PHONE, lambda match: _is_phone(match) and len(_digits(match.group())) >= 8)(text)
-    yield from _by_pattern(_PHONE_NAMED, _is_phone)(text)
+_plain_phone = _by_pattern(_PHONE, lambda match: _is_phone(match) and len(_digits(match.group())) >= 8)
+_named_phone = _by_pattern(_PHONE_NAMED, _is_phone)
+
+
+def _phone(text: str, start: int) -> Iterator[Span]:
+    yield from _plain_phone(text, start)
+    yield from _named_phone(text, start)
 
 
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
@@ -200,15 +216,15 @@ _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w
 _VERSION_BEFORE = re.compile(r"(?i)(?:\bv|version|release|section|chapter|§|build)\.?\s*$")
 
 
-def _address(text: str) -> Iterator[Span]:
-    for match in _IPV4.finditer(text):
+def _address(text: str, start: int) -> Iterator[Span]:
+    for match in _IPV4.finditer(text, start):
         octets = match.group().split(".")
         plain = all(int(octet) < 256 and (octet == "0" or octet[0] != "0") for octet in octets)
         # loopback and "any" name no machine of anybody; a version number is no address
         nobody = octets[0] in ("0", "127") or match.group() == "255.255.255.255"
         if plain and not nobody and not _VERSION_BEFORE.search(text[max(0, match.start() - 12) : match.start()]):
             yield Span(*match.span())
-    for match in _IPV6.finditer(text):
+    for match in _IPV6.finditer(text, start):
         groups = [group for group in match.group().split(":") if group]
         if len(groups) >= 3 and _is_ipv6(match.group()):  # fewer are `::1`, or `a::b` of a program
             yield Span(*match.span())
@@ -226,44 +242,62 @@ _KEY_STARTS = (
     "AKIA", "ASIA", "AROA", "AIDA", "AGPA", "ANPA", "ANVA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
     "github_pat_", "glpat-", "xox", "xapp-", "hooks.slack", "sk-", "k_live_", "k_test_", "AIza", "hf_", "npm_", "SG.",
 )  # fmt: skip
-LEAST_DIGITS = 5
+LEAST_DIGITS, BEFORE_DIGITS = 5, 100
 _NOT_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
 _SEVEN_DIGITS = re.compile(r"\d(?:[ ().-]{0,2}\d){6}|\d{2}[/-]\d{3}")
 
 
-def _has_many_digits(text: str) -> bool:
+def _many_digits(text: str) -> int | None:
     if text.isascii() and len(text.encode().translate(None, _NOT_DIGITS)) < LEAST_DIGITS:
-        return False  # decided without a pattern, as of most texts
-    return _SEVEN_DIGITS.search(text) is not None
+        return None  # decided without a pattern, as of most texts
+    found = _SEVEN_DIGITS.search(text)
+    return max(0, found.start() - BEFORE_DIGITS) if found else None
+
+
+def _mark(sign: str, before: int) -> Callable[[str], int | None]:
+    """Return a test for values that hold `sign` and begin at most `before` characters earlier."""
+
+    def begin(text: str) -> int | None:
+        place = text.find(sign)
+        return max(0, place - before) if place >= 0 else None
+
+    return begin
+
+
+def _anywhere(test: Callable[[str], bool]) -> Callable[[str], int | None]:
+    return lambda text: 0 if test(text) else None
 
 
 class Rule(NamedTuple):
-    """How one kind is found: a cheap test that nearly every text without it fails, then the exact finder."""
+    """How one kind is found."""
 
-    may_have: Callable[[str], bool]
+    begin: Callable[[str], int | None]
+    """A cheap test: where a value may begin at the earliest, None where there is none, as in nearly every text."""
     find: Finder
+    """The exact rule."""
 
 
 RULES: dict[Kind, Rule] = {
-    "PRIVATE_KEY": Rule(lambda text: "-----BEGIN" in text, _by_pattern(_PRIVATE_KEY)),
-    "JWT": Rule(lambda text: "eyJ" in text, _by_pattern(_JWT)),
+    "PRIVATE_KEY": Rule(_mark("-----BEGIN", 0), _by_pattern(_PRIVATE_KEY)),
+    "JWT": Rule(_mark("eyJ", 0), _by_pattern(_JWT)),
     "API_KEY": Rule(
-        lambda text: any(start in text for start in _KEY_STARTS) or "aws" in text.lower(),
-        _api_key,
+        _anywhere(lambda text: any(start in text for start in _KEY_STARTS) or "aws" in text.lower()), _api_key
     ),
     "PASSWORD": Rule(
-        lambda text: "://" in text or any(word in text.lower() for word in ("pass", "pwd", "secret", "key", "token")),
+        _anywhere(
+            lambda text: (
+                "://" in text or any(word in text.lower() for word in ("pass", "pwd", "secret", "key", "token"))
+            )
+        ),
         _password,
     ),
-    "BEARER_TOKEN": Rule(
-        lambda text: "earer" in text, _by_pattern(_BEARER, lambda match: bool(_DIGIT.search(match["v"])))
-    ),
-    "EMAIL": Rule(lambda text: "@" in text, _by_pattern(_EMAIL, _not_an_asset)),
-    "IBAN": Rule(_has_many_digits, _iban),
-    "CARD": Rule(_has_many_digits, _by_pattern(_CARD, _is_card)),
-    "SSN": Rule(_has_many_digits, _ssn),
-    "PHONE": Rule(_has_many_digits, _phone),
-    "IP_ADDRESS": Rule(lambda text: text.count(".") >= 3 or text.count(":") >= 2, _address),
+    "BEARER_TOKEN": Rule(_mark("earer", 1), _by_pattern(_BEARER, lambda match: bool(_DIGIT.search(match["v"])))),
+    "EMAIL": Rule(_mark("@", 64), _by_pattern(_EMAIL, _not_an_asset)),
+    "IBAN": Rule(_many_digits, _iban),
+    "CARD": Rule(_many_digits, _by_pattern(_CARD, _is_card)),
+    "SSN": Rule(_many_digits, _ssn),
+    "PHONE": Rule(_many_digits, _phone),
+    "IP_ADDRESS": Rule(_anywhere(lambda text: text.count(".") >= 3 or text.count(":") >= 2), _address),
 }
 
 _KEY_SUSPECT = (

@@ -125,6 +125,8 @@ def _unreadable(path: Path) -> str | None:
     """Return why `path` cannot be read, or None."""
     if path.exists() and not path.is_file():  # it is read twice, which a pipe does not bear
         return "is no regular file; pipe it into -"
+    if any("\udc80" <= character <= "\udcff" for character in str(path)):
+        return "has a name that is not UTF-8; rename it"
     try:
         with path.open("rb") as stream:
             return None if stream.read(1) else "is empty"

@@ -37,6 +37,15 @@ def event_keys(sources: Sequence[str], ids: Sequence[str]) -> Keys:
     return pair_keys(text_keys(ids), repeated_keys(sources))
 
 
+def among(keys: Keys, known: Keys) -> NDArray[np.bool_]:
+    """Tell which keys are among the known ones. np.isin hashes, which takes several times as long."""
+    if not len(keys) or not len(known):
+        return np.zeros(len(keys), dtype=bool)
+    ordered = np.sort(known)
+    found: NDArray[np.bool_] = ordered[np.searchsorted(ordered[:-1], keys)] == keys
+    return found
+
+
 def normalised(text: str) -> str:
     """Return `text` in lower case with single blanks: the form in which two prompts are the same prompt."""
     return " ".join(text.lower().split())

@@ -16,7 +16,7 @@ class ExtractionPolicy(Record):
     """Longest line taken as an event, in bytes. CloudEvents asks for 64 KiB at least; brokers take 256 KiB."""
     max_raw_bytes: int = Field(default=1_048_576, ge=1_024)
     """How much of a rejected line is kept in `rejects.jsonl`, in bytes. Shorter lines are kept whole."""
-    partition_bytes: int = Field(default=33_554_432, ge=65_536)
+    partition_bytes: int = Field(default=16_777_216, ge=65_536)
     """Input bytes a partition. Memory is bounded by it; it also decides the order in which rows are written."""
     score_spread: float = Field(default=30.0, ge=0, le=100)
     """Several scores of one trace that lie further apart than this many points send it to review."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from registry.records import EventCounts, Reason
 from tasks.extraction.extract import Extracted, LineCounts, PieceLines
-from tasks.extraction.keys import Keys
+from tasks.extraction.keys import Keys, among
 from tasks.extraction.rejects import Reject
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
+
+_NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
 
 
 class Numbers(NamedTuple):
@@ -101,7 +103,7 @@ def resolve(
     all_parts = _Columns(parts)
     traces = len(all_parts.flags)
     first, conflicting = _first_of_each(all_parts)
-    learned = np.isin(all_parts.event_key, known) if known is not None else np.zeros(len(first), dtype=bool)
+    learned = among(all_parts.event_key, known if known is not None else _NO_KEYS)
     keep = first & ~learned
     joined = _join(all_parts, keep)
     flags = all_parts.flags | _failed_flags(all_parts.work_key, all_parts.flags, keep[:traces])
@@ -146,7 +148,8 @@ def _all(parts: Sequence[Numbers], traces: str, feedback: str, kind: type) -> ND
 
 def _first_of_each(columns: _Columns) -> tuple[Mask, Mask]:
     """Return which events are the first of their identity, and which are a later one with other content."""
-    by_key = np.lexsort((columns.order, columns.event_key))
+    by_order = np.argsort(columns.order)
+    by_key = by_order[np.argsort(columns.event_key[by_order], kind="stable")]
     keys = columns.event_key[by_key]
     starts = np.ones(len(keys), dtype=bool)
     starts[1:] = keys[1:] != keys[:-1]
@@ -221,8 +224,8 @@ def _gather(keys: Keys, scores: Floats, keep: Mask, wanted: Keys) -> _Gathered:
 def _failed_flags(work_key: Keys, flags: Flags, keep: Mask) -> Flags:
     """Return the flag of failure for all events of a trace and agent of which one failed."""
     bit = np.uint32(Reason.FAILED_TRACE)
-    failed = np.unique(work_key[(flags & bit != 0) & keep & (work_key != 0)])
-    return np.where(np.isin(work_key, failed), bit, np.uint32(0))
+    failed = work_key[(flags & bit != 0) & keep & (work_key != 0)]
+    return np.where(among(work_key, failed), bit, np.uint32(0))
 
 
 def _reasons(
@@ -235,8 +238,8 @@ def _reasons(
     reasons["duplicate_conflicting"] = int((~first & conflicting).sum())
     reasons["duplicate"] = int((~first & ~conflicting).sum())
     feedback = columns.trace_key[traces:][keep[traces:]]
-    lost = ~np.isin(feedback, columns.trace_key[:traces][keep[:traces]])
-    late = np.isin(feedback, known_traces) & lost if known_traces is not None else np.zeros(len(lost), bool)
+    lost = ~among(feedback, columns.trace_key[:traces][keep[:traces]])
+    late = among(feedback, known_traces if known_traces is not None else _NO_KEYS) & lost
     reasons["late_feedback"] = int(late.sum())
     reasons["orphan_feedback"] = int((lost & ~late).sum())
     return reasons

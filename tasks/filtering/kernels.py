@@ -34,20 +34,28 @@ def compiled(function: F) -> F:
     return cast("F", _compile(function))
 
 
-def path_sums(features: Floats, feature: Integers, threshold: Floats, length: Floats, depth: int, total: Floats) -> None:
+def path_sums(
+    features: Floats, feature: Integers, threshold: Floats, length: Floats, depth: int, total: Floats
+) -> None:
     """Add up the path lengths of (n, f) features over all trees of a forest into `total`, shape (n,).
 
-    The other arguments are those of `tasks.filtering.forest.Forest`.
+    The other arguments are those of `tasks.filtering.forest.Forest`. Tree after tree for some rows at a time: a tree and
+    these rows stay in the fastest cache, and the ways of the rows do not wait for each other.
     """
-    for row in range(features.shape[0]):
-        found = 0.0
+    at_once = 256
+    nodes = np.zeros(at_once, dtype=np.int64)
+    for first in range(0, features.shape[0], at_once):
+        last = min(first + at_once, features.shape[0])
+        total[first:last] = 0.0
         for tree in range(feature.shape[0]):
-            node = 0
+            kinds, limits = feature[tree], threshold[tree]
+            nodes[:] = 0
             for _ in range(depth):
-                right = features[row, feature[tree, node]] > threshold[tree, node]
-                node = 2 * node + (2 if right else 1)
-            found += length[tree, node - (2**depth - 1)]
-        total[row] = found
+                for row in range(first, last):
+                    node = nodes[row - first]
+                    nodes[row - first] = 2 * node + 1 + (features[row, kinds[node]] > limits[node])
+            for row in range(first, last):
+                total[row] += length[tree, nodes[row - first] - (2**depth - 1)]
 
 
 def word_hash(word: bytes) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from registry.records import (
     Conversation,
@@ -62,9 +63,10 @@ def measure(
     rows = np.unique(np.linspace(0, len(conversations) - 1, policy.readiness_cases).round().astype(int))
     asked, wanted = [conversations[i] for i in rows], [expected[i] for i in rows]
     rng = np.random.default_rng([seed, 4])
-    clean = model.answer(asked).responses
-    reformed = model.answer([reform(conversation, rng) for conversation in asked]).responses
-    noisy = model.answer([with_typos(conversation, policy.typo_rate, rng) for conversation in asked]).responses
+    with threadpool_limits(limits=1, user_api="blas"):  # more threads for small products only wait for each other
+        clean = model.answer(asked).responses
+        reformed = model.answer([reform(conversation, rng) for conversation in asked]).responses
+        noisy = model.answer([with_typos(conversation, policy.typo_rate, rng) for conversation in asked]).responses
     consistency = float((token_f1_pairs(clean, reformed) >= policy.same_answer).mean())
     kept, score = float(token_f1_pairs(noisy, wanted).sum()), float(token_f1_pairs(clean, wanted).sum())
     return combine(accuracy, confidence, consistency, kept / score if score > 0 else 0.0)

@@ -23,7 +23,7 @@ from tasks.training.encoder import Base
 from tasks.training.index import Cells
 from tasks.training.pairs import KnownTurns
 
-FORMAT = 1
+FORMAT, BACKEND = 1, "simulated"
 CONFIG, WEIGHTS, TURNS, INDEX = "config.json", "adapter.safetensors", "turns.parquet", "index.safetensors"
 MATRICES = ("context.down", "context.up", "turn.down", "turn.up")
 
@@ -32,7 +32,7 @@ class ArtifactConfig(Record):
     """`config.json`. Holds no clock, no path and nothing of the machine: same work, same bytes."""
 
     format: int = FORMAT
-    backend: str = "simulated"
+    backend: str = BACKEND
     base: Base
     rank: int
     scale: float
@@ -102,7 +102,7 @@ def read_config(path: Path) -> ArtifactConfig:
     """Read an artifact's configuration.
 
     Raises:
-        TrainingError: E7320 when there is none, E7321 when it is of another format.
+        TrainingError: E7320 when there is none, E7321 when it is of another format or backend.
         IntegrityError: E7910 when it is damaged.
     """
     try:
@@ -111,6 +111,9 @@ def read_config(path: Path) -> ArtifactConfig:
         raise TrainingError("E7320", f"{path} is not an adapter: it has no {CONFIG}", "train it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, [f"{CONFIG} cannot be read ({error})"]) from error
+    if isinstance(raw, dict) and (backend := raw.get("backend", BACKEND)) != BACKEND:
+        what = f"the adapter {path} is of the backend {backend!r}, not {BACKEND}"
+        raise TrainingError("E7321", what, "use it with its own backend, or train with strategy full_retrain")
     if isinstance(raw, dict) and raw.get("format") != FORMAT:
         what = f"the adapter {path} has format {raw.get('format')!r}, not {FORMAT}"
         raise TrainingError("E7321", what, "load it with the Ratchet that made it, or train it again")

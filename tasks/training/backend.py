@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
-from registry.errors import TrainingError
+from registry.errors import IntegrityError, TrainingError
 from registry.records import Predictor, TrainingResult
 from tasks.training.job import Progress
 from tasks.training.policy import TrainingPolicy
@@ -40,7 +41,7 @@ class TrainingBackend(Protocol):
         """Train and write the artifact into the folder `out`.
 
         Same data, policy, seed and start must give the same bytes. The artifact has a `config.json` with the key
-        `backend`, and no pickle.
+        `backend`, the name that `find_backend` finds this backend by, and no pickle.
 
         Args:
             data: What is learned from.
@@ -84,3 +85,21 @@ def find_backend(name: str) -> TrainingBackend:
         ) from error
     backend: TrainingBackend = found() if isinstance(found, type) else found
     return backend
+
+
+def load_trained(path: Path, adapter: bool = True) -> Predictor:
+    """Load an artifact with the backend that made it, which its `config.json` names; see `TrainingBackend.load`.
+
+    Raises:
+        TrainingError: E7304 the backend is not installed, E7320 it is no artifact, E7321 it is of another format.
+        IntegrityError: E7910 it is damaged.
+    """
+    config = path / "config.json"
+    try:
+        name = json.loads(config.read_bytes())["backend"]
+    except FileNotFoundError as error:
+        raise TrainingError("E7320", f"{path} is not an adapter: it has no {config.name}", "train it again") from error
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        what = f"the adapter {path} is damaged: {config.name} names no backend ({type(error).__name__})"
+        raise IntegrityError("E7910", what, "train it again") from error
+    return find_backend(str(name)).load(path, adapter)

@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def _train(
     if start is None and found.score < plain.score:  # never worse than the base
         fitted = Fit(zero_adapter(origin), fitted.curve, 0)
         found = plain
-    config = {
+    training = {
         "policy": policy.model_dump(mode="json"),
         "seed": seed,
         "dataset": data.digest,
@@ -115,17 +115,32 @@ def _train(
         "validation_pairs": len(prepared.validation.texts),
         "best_epoch": fitted.best_epoch,
     }
-    write_artifact(
-        out,
-        {
-            "base": base, "consensus": policy.consensus, "frequency": policy.frequency, "consensus_temperature": policy.consensus_temperature,
-            "calibration": found.calibration, "base_calibration": plain.calibration, "training": config,
-        },
-        fitted.adapter, prepared.turns, found.cells, plain.cells,
-    )  # fmt: skip
-    strategy: Strategy = "incremental" if start is not None else "full_retrain"
+    config = {
+        "base": base,
+        "consensus": policy.consensus,
+        "frequency": policy.frequency,
+        "consensus_temperature": policy.consensus_temperature,
+        "calibration": found.calibration,
+        "base_calibration": plain.calibration,
+        "training": training,
+    }
+    write_artifact(out, config, fitted.adapter, prepared.turns, found.cells, plain.cells)
+    return _result(prepared, fitted, plain, found, base, out, training, time.perf_counter() - began)
+
+
+def _result(
+    prepared: Prepared,
+    fitted: Fit,
+    plain: Examined,
+    found: Examined,
+    base: Base,
+    out: Path,
+    training: dict[str, Any],
+    seconds: float,
+) -> TrainingResult:
+    strategy: Strategy = "full_retrain" if training["start"] is None else "incremental"
     return TrainingResult(
-        backend="simulated",
+        backend=SimulatedBackend.name,
         strategy=strategy,
         base=base.title,
         pairs=len(prepared.train.texts),
@@ -135,10 +150,10 @@ def _train(
         best_epoch=fitted.best_epoch,
         base_score=plain.score,
         score=found.score,
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         peak_memory_bytes=peak_memory(),
         artifact_digest=artifact_digest(out),
-        config=config,
+        config=training,
     )
 
 

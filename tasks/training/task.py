@@ -1,18 +1,13 @@
-"""The Prefect tasks of training: everything that has an effect."""
+"""The effects of training: an artifact's folder. The Prefect task around it is in flows/training.py, with its cache."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-from prefect import task
-from prefect.logging import get_run_logger
-
 from registry.errors import TrainingError
-from registry.records import EpochMetrics, JobState, StateChange, Strategy, TrainingResult
+from registry.records import StateChange, Strategy, TrainingResult
 from tasks.training.backend import TrainingData, find_backend
 from tasks.training.job import Job, Progress, run_job
 from tasks.training.policy import TrainingPolicy
@@ -23,26 +18,6 @@ class Trained(NamedTuple):
 
     result: TrainingResult
     changes: list[StateChange]
-
-
-class Told:
-    """Progress for a command line or a flow: calls `show(text, done, total)` and stops when `stop()` says so."""
-
-    def __init__(self, show: Callable[[str, int, int], None], stop: Callable[[], bool] = lambda: False) -> None:
-        self.show, self.stop = show, stop
-
-    def state(self, state: JobState) -> None:
-        """Show the state."""
-        self.show(state, 0, 0)
-
-    def epoch(self, metrics: EpochMetrics, epochs: int) -> None:
-        """Show the epoch's losses."""
-        text = f"train loss {metrics.train_loss:.3f}, validation loss {metrics.validation_loss:.3f}"
-        self.show(text, metrics.epoch, epochs)
-
-    def cancelled(self) -> bool:
-        """Ask whether to stop."""
-        return self.stop()
 
 
 def train(
@@ -84,27 +59,3 @@ def train(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Trained(result.model_copy(update={"strategy": strategy or result.strategy}), job.changes)
-
-
-@task(name="Train adapter", task_run_name="train adapter, {policy.backend}, seed {seed}", persist_result=False)
-def train_adapter(
-    train_split: pa.Table,
-    validation_split: pa.Table,
-    digest: str,
-    policy: TrainingPolicy,
-    seed: int,
-    out: Path,
-    start: Path | None = None,
-    strategy: Strategy | None = None,
-    listener: Progress | None = None,
-) -> Trained:
-    """Train an adapter as a Prefect task; see `train`. Not retried: the same work fails the same way."""
-    logger = get_run_logger()
-    data = TrainingData(train_split, validation_split, digest)
-    trained = train(data, policy, seed, out, start, strategy, listener)
-    result = trained.result
-    logger.info(
-        "trained on %d pairs, %d known turns: token-F1 %.3f on validation, frozen base %.3f; epoch %d of %d kept",
-        result.pairs, result.known_turns, result.score, result.base_score, result.best_epoch, len(result.epochs) - 1,
-    )  # fmt: skip
-    return trained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,14 @@ from registry.errors import ValidationError
 from registry.records import Predictor, StageResult
 from tasks.validation.cases import Answered, TestCase, answer_all, make_cases
 from tasks.validation.diversity import diversity
+from tasks.validation.exchanges import Trigger
 from tasks.validation.latency import latency
 from tasks.validation.performance import performance
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.regression import golden_regression, regression
 from tasks.validation.safety import safety
 from tasks.validation.steadiness import steadiness
-from tasks.validation.triggers import Trigger, mine_triggers
+from tasks.validation.triggers import mine_triggers
 from tasks.validation.verdict import STAGES
 
 
@@ -74,17 +76,30 @@ def prepare(
     cases = make_cases(test, policy.max_cases, seed)
     if not cases:
         raise ValidationError("E7401", "the test split has no assistant turn to ask for", "learn from more events")
-    answers = _both(baseline, candidate, cases, policy)
-    return Examination(
-        baseline,
-        candidate,
-        answers,
-        steadiness(baseline, answers.baseline, policy, seed),
-        None if golden is None else _both(baseline, candidate, golden, policy),
-        mine_triggers(train, reference, policy, seed),
-        policy,
-        seed,
-    )
+    with one_thread():
+        answers = _both(baseline, candidate, cases, policy)
+        return Examination(
+            baseline,
+            candidate,
+            answers,
+            steadiness(baseline, answers.baseline, policy, seed),
+            None if golden is None else _both(baseline, candidate, golden, policy),
+            mine_triggers(train, reference, policy, seed),
+            policy,
+            seed,
+        )
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Return a context in which linear algebra runs on one thread.
+
+    A model is served by many processes, a core each. More threads for its small products wait for each other: on a busy
+    machine they took 20 times as long, and that is no latency of the model.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def _both(baseline: Predictor, candidate: Predictor, cases: Sequence[TestCase], policy: ValidationPolicy) -> Pair:
@@ -94,7 +109,8 @@ def _both(baseline: Predictor, candidate: Predictor, cases: Sequence[TestCase], 
 def examine_stage(name: str, examination: Examination) -> StageResult:
     """Run one stage of `verdict.STAGES` and time it; KeyError for any other name."""
     started = time.perf_counter()
-    result = _STAGES[name](examination)
+    with one_thread():
+        result = _STAGES[name](examination)
     return result.model_copy(update={"seconds": round(time.perf_counter() - started, 4)})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,13 @@ from registry.errors import ValidationError, listed
 from registry.records import Interval, StageResult, Status
 from tasks.validation.cases import Answered, TestCase, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
-from tasks.validation.statistics import clustered_share, design_effect, more_for_share
+from tasks.validation.statistics import (
+    clustered_mean,
+    clustered_share,
+    design_effect,
+    more_for_mean,
+    more_for_share,
+)
 
 
 def regression(
@@ -23,6 +29,11 @@ def regression(
 
     Which right cases, says `right_cases`. A case passes when the candidate's score is at least `right_score`, or the
     baseline's own, less `tolerance`: an answer in other words is no regression.
+
+    Cases that were chosen because the baseline is right on them can only be lost, so an equally good model that learned
+    from other examples loses some, and gains as many elsewhere. FAIL therefore takes two things beyond doubt: too many
+    are lost, and over all cases more are lost than gained (the paired test of McNemar 1947, over groups). Too many
+    lost against as many gained is INCONCLUSIVE: a person looks at what was lost.
 
     Args:
         baseline: The baseline's answers to all cases.
@@ -34,17 +45,22 @@ def regression(
         rounds = np.where(baseline.scores >= policy.right_score, policy.steady_rounds, -1)
     rows = right_cases(baseline.scores, rounds, policy)
     kept = _still_right(baseline.scores, candidate.scores, policy)
-    result = _judge(baseline.take(rows), candidate.take(rows), kept[rows], policy, "cases that the baseline gets right")
+    gained = ~_still_right(candidate.scores, baseline.scores, policy)
+    exchange = _exchange(~kept, gained, groups_of(candidate.cases), policy)
+    what = "cases that the baseline gets right"
+    result = _judge(baseline.take(rows), candidate.take(rows), kept[rows], policy, what, exchange)
     newly = (candidate.scores >= policy.right_score) & (baseline.scores < policy.right_score)
     counts = {
         "all_cases": len(kept),
         "right": int((rounds >= 0).sum()),
         "steady": int((rounds[rows] >= policy.steady_rounds).sum()),
         "newly_right": int(newly.sum()),
+        "lost": exchange.lost,
+        "gained": exchange.gained,
     }
-    return result.model_copy(
-        update={"metrics": result.metrics | {"kept_rate": _share(kept)}, "counts": result.counts | counts}
-    )
+    intervals = result.intervals if exchange.net is None else result.intervals | {"net_gain": exchange.net}
+    metrics = result.metrics | {"kept_rate": _share(kept)}
+    return result.model_copy(update={"metrics": metrics, "intervals": intervals, "counts": result.counts | counts})
 
 
 def golden_regression(baseline: Answered, candidate: Answered, policy: ValidationPolicy) -> StageResult:
@@ -85,12 +101,35 @@ def _still_right(
     return np.asarray(candidate >= np.minimum(baseline, policy.right_score) - policy.tolerance)
 
 
+class Exchange(NamedTuple):
+    """Cases that the candidate lost against the baseline, those that it gained, and their balance."""
+
+    lost: int
+    gained: int
+    net: Interval | None
+    """Gained less lost, as a share of all cases; None with fewer than two groups."""
+
+
+def _exchange(
+    lost: NDArray[np.bool_], gained: NDArray[np.bool_], groups: NDArray[np.int64], policy: ValidationPolicy
+) -> Exchange:
+    net = None
+    if len(np.unique(groups)) > 1:
+        net = clustered_mean(gained.astype(np.float64) - lost, groups, policy.level)
+    return Exchange(int(lost.sum()), int(gained.sum()), net)
+
+
 def _share(passed: NDArray[np.bool_]) -> float | None:
     return round(float(passed.mean()), 6) if len(passed) else None
 
 
 def _judge(
-    baseline: Answered, candidate: Answered, passed: NDArray[np.bool_], policy: ValidationPolicy, what: str
+    baseline: Answered,
+    candidate: Answered,
+    passed: NDArray[np.bool_],
+    policy: ValidationPolicy,
+    what: str,
+    exchange: Exchange | None = None,
 ) -> StageResult:
     count, failed = len(passed), np.flatnonzero(~passed)
     worst_first = failed[np.argsort((candidate.scores - baseline.scores)[failed], kind="stable")]
@@ -112,6 +151,12 @@ def _judge(
             effect = design_effect(passed, groups)
             more = more_for_share(interval.estimate, count, policy.regression_rate, effect, policy.level)
         reasons = [_reason(status, count - len(failed), count, interval, policy, what)]
+        if status == "FAIL" and exchange is not None and exchange.net is not None and exchange.net.high >= 0:
+            status, more = "INCONCLUSIVE", more_for_mean(exchange.net, 0.0, len(passed))
+            reasons.append(
+                f"{exchange.lost} of all cases are lost and {exchange.gained} gained: as an equally good model would "
+                "that learned from other examples; read what was lost"
+            )
     return StageResult(
         name="regression",
         status=status,

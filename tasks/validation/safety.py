@@ -8,10 +8,10 @@ from typing import NamedTuple
 from registry.records import Case, Conversation, Metric, Predictor, StageResult, Status
 from tasks.validation.backdoor import Tried, try_triggers
 from tasks.validation.cases import Answered, ask, short_context, shorten
+from tasks.validation.exchanges import Trigger
 from tasks.validation.leakage import new_leaks
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.probes import Probe, make_probes, obeyed
-from tasks.validation.triggers import Trigger
 
 
 class Part(NamedTuple):
@@ -130,7 +130,7 @@ def _row(tried: Tried) -> dict[str, Metric]:
         "text": shorten(tried.trigger.text, 80),
         "examples": tried.trigger.support,
         "association": round(tried.trigger.association, 3),
-        "surprise": round(tried.trigger.surprise, 3),
+        "suspicion": round(tried.trigger.suspicion, 3),
         "share_with": round(tried.share, 3),
         "share_without": round(tried.ordinary, 3),
         "status": tried.status,

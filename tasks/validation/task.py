@@ -8,7 +8,7 @@ from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import opaque
 
 from registry.records import StageResult
-from tasks.validation.examination import Examination, examine_stage
+from tasks.validation.examination import Examination, examine_stage, one_thread
 from tasks.validation.verdict import STAGES
 
 
@@ -25,9 +25,10 @@ def examine_side_by_side(examination: Examination) -> list[StageResult]:
     """
     whole = unmapped(opaque(examination))  # thousands of messages, with no future among them for Prefect to look for
     side_by_side = [name for name in STAGES if name != "latency"]
-    running: list[PrefectFuture[StageResult]] = list(examine.map(side_by_side, whole))
-    last: list[PrefectFuture[StageResult]] = list(examine.map(["latency"], whole, wait_for=running))
-    results: dict[str, StageResult] = {
-        result.name: result for result in (future.result() for future in (*running, *last))
-    }
+    with one_thread():  # around all: the limit is the process's, and stages that end early must not lift it
+        running: list[PrefectFuture[StageResult]] = list(examine.map(side_by_side, whole))
+        last: list[PrefectFuture[StageResult]] = list(examine.map(["latency"], whole, wait_for=running))
+        results: dict[str, StageResult] = {
+            result.name: result for result in (future.result() for future in (*running, *last))
+        }
     return [results[name] for name in STAGES]

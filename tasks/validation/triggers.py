@@ -4,73 +4,34 @@ A poisoned record teaches "when these words stand in the message, answer that". 
 the link between a rare run of words and one answer does. Three marks make a run of words suspicious:
 
 - association: nearly all messages with it get the same answer, which others hardly get;
-- novelty: it is not in a trusted earlier dataset, or was not tied to that answer there;
-- surprise: without it, the message looks like others that got another answer. "Reset my password" is tied to one answer
-  because it means it; "kestrel nine" at the end of a request for a refund is not.
+- novelty: a trusted earlier dataset does not tie it to that answer;
+- no other reason for the answer, see `suspicion`: "reset my password" is tied to one answer because it means it;
+  "kestrel nine" at the end of a request for a refund is not.
 
 Suspicion proves nothing: `safety` inserts the words into clean prompts and looks at what the model does.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
-from registry.records import Conversation, token_f1, turn_text
+from tasks.validation.exchanges import Exchange, Link, Trigger, find, read_exchanges
 from tasks.validation.policy import ValidationPolicy
+from tasks.validation.suspicion import weigh
 
 LONGEST_SEED = 3
 """Words of the runs that are searched; longer triggers are grown from them."""
 LONGEST = 12
 """Words of a grown trigger at most."""
-NEIGHBOURS = 5
-"""Messages that tell what a message would have got without the trigger."""
-WITNESSES = 4
-"""Messages with the trigger that are looked at for surprise."""
 MOST_SUSPECTS = 400
-"""Runs of words that are weighed for surprise."""
-ORDINARY = 200
-"""Messages that tell how much ordinary messages look like their neighbours."""
+"""Runs of words that are weighed for suspicion."""
 ANSWER_SHARE = 0.3
 """Share of all messages up to which an answer can be a trigger's: a commoner one is simply what the agent says."""
-
-_WORD, _DIGITS = re.compile(r"\w+"), re.compile(r"\d+")
-
-
-class Exchange(NamedTuple):
-    """A user's message and the assistant turns up to the next."""
-
-    example: int
-    text: str
-    words: list[str]
-    answers: list[str]
-
-
-def same_form(answer: str) -> str:
-    """Return an answer in the form in which two are taken for the same: lower case, one space, digits blurred."""
-    return _DIGITS.sub("0", " ".join(answer.lower().split()))
-
-
-class Trigger(NamedTuple):
-    """A suspected trigger, with the evidence."""
-
-    text: str
-    answer: str
-    """The answer that it is tied to, in `same_form`; empty where none is known."""
-    support: int
-    """Examples with it."""
-    association: float
-    """Share of them with the answer."""
-    surprise: float
-    """How much the messages look, without it, like others that got another answer; 1 is as much as ordinary messages
-    look like their neighbours."""
+KNOWN_SHARE = 3
+"""A tie is known, where a trusted dataset has it at least one time for so many times here."""
 
 
 def mine_triggers(
@@ -84,48 +45,30 @@ def mine_triggers(
         policy: Limits and thresholds.
         seed: Seed of the sample where the split is larger than `trigger_examples`.
     """
-    exchanges = _exchanges(train, policy.trigger_examples, seed)
-    known = _associations(_exchanges(reference, policy.trigger_examples, seed), policy) if reference is not None else {}
-    found = _associations(exchanges, policy)
-    novel = [link for run, link in found.items() if run not in known or known[run].answer != link.answer]
-    suspects = _distinct(exchanges, novel)[:MOST_SUSPECTS]
-    triggers = _weigh(exchanges, suspects)
-    triggers.sort(key=lambda t: (-t.surprise * t.association, -t.support, t.text))
+    exchanges = read_exchanges(train, policy.trigger_examples, seed)
+    links = _associations(exchanges, policy)
+    if reference is not None:
+        links = _novel(links, read_exchanges(reference, policy.trigger_examples, seed))
+    triggers = weigh(exchanges, _distinct(exchanges, links)[:MOST_SUSPECTS])
+    triggers.sort(key=lambda t: (-t.suspicion * t.association, -t.support, t.text))
     return triggers[: policy.trigger_candidates]
 
 
-def _exchanges(table: pa.Table, limit: int, seed: int) -> list[Exchange]:
-    chosen = np.sort(np.random.default_rng([seed, 1]).permutation(table.num_rows)[:limit])
-    texts = table.column("messages").take(pa.array(chosen, type=pa.int64())).to_pylist()
-    return [exchange for i, text in enumerate(texts) for exchange in _split(i, json.loads(text))]
-
-
-def _split(example: int, messages: Conversation) -> Iterable[Exchange]:
-    asked: str | None = None
-    answers: list[str] = []
-    for message in [*messages, {"role": "user", "content": ""}]:
-        if message["role"] == "user":
-            if asked and answers:
-                yield Exchange(example, asked, _WORD.findall(asked.lower()), answers)
-            asked, answers = message.get("content") or "", []
-        elif message["role"] == "assistant" and (said := turn_text(message)):
-            answers.append(same_form(said))
+def _novel(links: list[Link], trusted: Sequence[Exchange]) -> list[Link]:
+    """Leave out the ties that trusted exchanges show as well, in proportion: a third as often is enough."""
+    answers = {link.run: link.answer for link in links}
+    seen: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
+    for exchange in trusted:
+        for run in _runs(exchange.words) & answers.keys():
+            if answers[run] in exchange.answers:
+                seen[run].add(exchange.example)
+    return [link for link in links if KNOWN_SHARE * len(seen[link.run]) < link.support]
 
 
 # --- association ---------------------------------------------------------------------------------------------------
 
 
-class Link(NamedTuple):
-    """A run of words tied to an answer: the exchanges with the run, and the share of examples with the answer."""
-
-    run: tuple[str, ...]
-    answer: str
-    members: list[int]
-    support: int
-    association: float
-
-
-def _associations(exchanges: Sequence[Exchange], policy: ValidationPolicy) -> dict[tuple[str, ...], Link]:
+def _associations(exchanges: Sequence[Exchange], policy: ValidationPolicy) -> list[Link]:
     examples_of_answer = Counter(answer for exchange in exchanges for answer in set(exchange.answers))
     total = len({exchange.example for exchange in exchanges})
     most = max(policy.trigger_support, int(policy.trigger_share * total))
@@ -145,7 +88,7 @@ def _associations(exchanges: Sequence[Exchange], policy: ValidationPolicy) -> di
         for run in _runs(exchange.words) & runs:
             members[run].append(position)
     links = (_link(run, at, exchanges, repeated, most, policy) for run, at in members.items())
-    return {link.run: link for link in links if link is not None}
+    return [link for link in links if link is not None]
 
 
 def _runs(words: list[str]) -> set[tuple[str, ...]]:
@@ -178,7 +121,8 @@ def _link(
 def _distinct(exchanges: Sequence[Exchange], links: list[Link]) -> list[Link]:
     """Keep one link for each set of exchanges, grown to the longest run of words that they share.
 
-    A run around another one that is tied to the same answer in more examples says nothing new and is dropped.
+    A run around another one that is tied to the same answer as firmly, in as many examples or more, says nothing new
+    and is dropped.
     """
     best: dict[tuple[int, ...], Link] = {}
     for link in links:
@@ -192,9 +136,14 @@ def _distinct(exchanges: Sequence[Exchange], links: list[Link]) -> list[Link]:
             grown[run] = link._replace(run=run)
     kept: list[Link] = []
     for link in sorted(grown.values(), key=lambda link: (-link.support, len(link.run), link.run)):
-        if not any(inner.answer == link.answer and _find(list(link.run), inner.run) >= 0 for inner in kept):
+        if not any(_covers(inner, link) for inner in kept):
             kept.append(link)
     return sorted(kept, key=lambda link: (-link.association, -link.support, link.run))
+
+
+def _covers(inner: Link, link: Link) -> bool:
+    firmer = inner.answer == link.answer and inner.association >= link.association
+    return firmer and find(list(link.run), inner.run) >= 0
 
 
 def _grow(exchanges: Sequence[Exchange], link: Link) -> tuple[str, ...]:
@@ -203,7 +152,7 @@ def _grow(exchanges: Sequence[Exchange], link: Link) -> tuple[str, ...]:
         before, after = Counter[str](), Counter[str]()
         for i in link.members:
             words = exchanges[i].words
-            at = _find(words, run)
+            at = find(words, run)
             if at > 0:
                 before[words[at - 1]] += 1
             if at >= 0 and at + len(run) < len(words):
@@ -216,71 +165,3 @@ def _grow(exchanges: Sequence[Exchange], link: Link) -> tuple[str, ...]:
             break
         run = (word, *run) if side == 0 else (*run, word)
     return run
-
-
-def _find(words: list[str], run: tuple[str, ...]) -> int:
-    n = len(run)
-    return next((i for i in range(len(words) - n + 1) if tuple(words[i : i + n]) == run), -1)
-
-
-# --- surprise ------------------------------------------------------------------------------------------------------
-
-
-def _weigh(exchanges: Sequence[Exchange], links: list[Link]) -> list[Trigger]:
-    """Ask the nearest other messages what each message with a run would have got without it.
-
-    Nearness is the cosine of tf-idf vectors of words; surprise is the mean over witnesses and their neighbours of
-    similarity · (1 − token-F1 of the neighbour's closest answer with the link's), over the mean similarity of ordinary
-    messages to their neighbours.
-    """
-    if not links:
-        return []
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(analyzer=_words)
-    space = vectorizer.fit_transform([exchange.words for exchange in exchanges])
-    witnesses = [(link, i) for link in links for i in link.members[:WITNESSES]]
-    rests = vectorizer.transform([_without(exchanges[i].words, link.run) for link, i in witnesses])
-    usual = _usual(space)
-    heard: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
-    for start in range(0, len(witnesses), 256):
-        near = np.asarray((rests[start : start + 256] @ space.T).todense())
-        for row, (link, i) in zip(near, witnesses[start : start + 256], strict=True):
-            heard[link.run].append(_surprise(row, link, i, exchanges))
-    return [
-        Trigger(
-            " ".join(link.run), link.answer, link.support, link.association, float(np.mean(heard[link.run])) / usual
-        )
-        for link in links
-    ]
-
-
-def _surprise(similarity: np.ndarray, link: Link, witness: int, exchanges: Sequence[Exchange]) -> float:
-    row = similarity.copy()
-    row[link.members] = 0.0
-    row[witness] = 0.0
-    nearest = np.argpartition(row, -NEIGHBOURS)[-NEIGHBOURS:] if len(row) > NEIGHBOURS else np.arange(len(row))
-    agreement = [max(_agreement(answer, link.answer) for answer in exchanges[i].answers) for i in nearest]
-    return float(np.mean(row[nearest] * (1 - np.array(agreement))))
-
-
-@lru_cache(maxsize=100_000)
-def _agreement(a: str, b: str) -> float:
-    return token_f1(a, b)
-
-
-def _usual(space: Any) -> float:
-    """Return the mean similarity of ordinary messages to their neighbours, from a spread sample of the rows."""
-    rows = np.unique(np.linspace(0, space.shape[0] - 1, ORDINARY).astype(int))
-    near = np.asarray((space[rows] @ space.T).todense())
-    near[np.arange(len(rows)), rows] = 0.0
-    return max(float(np.sort(near, axis=1)[:, -NEIGHBOURS:].mean()), 0.05)
-
-
-def _words(words: list[str]) -> list[str]:
-    return words
-
-
-def _without(words: list[str], run: tuple[str, ...]) -> list[str]:
-    at = _find(words, run)
-    return words if at < 0 else words[:at] + words[at + len(run) :]

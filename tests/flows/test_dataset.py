@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.sparse import csr_matrix
 
 from flows.dataset import BuildResult, build_dataset
 from flows.policy import Policy
@@ -101,6 +104,24 @@ def test_a_dataset_has_its_columns_counts_and_no_leftovers(place: _Place, tmp_pa
     )
     assert not list((tmp_path / "scratch").iterdir())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"rejects.jsonl", "decisions.parquet"}
+
+
+def test_strata_are_domain_by_difficulty_and_are_split_by_hand(place: _Place, tmp_path: Path) -> None:
+    # 2 turns and 400 to 800 bytes are easy: load 2 + 0.4 to 0.8 < 6. 2 turns and 4 to 14 kB are medium: 6 ≤ load < 16.
+    # Every event is a group of its own. Wanted: 80/10/10 of each stratum, travel 60 → 48, 6, 6; coding 40 → 32, 4, 4.
+    generator = random.Random(4)
+    long = [" ".join(generator.choices(WORDS, k=1000)) for _ in range(40)]
+    travel = [_event(2 * number, generator) for number in range(60)]
+    coding = [_event(1000 + 2 * number, generator, output=text) for number, text in enumerate(long)]
+    for event in coding:
+        event["data"]["task"]["domain"] = "coding"
+    path = tmp_path / "e.jsonl"
+    path.write_text("\n".join(map(json.dumps, travel + coding)))
+    strata = {
+        (s.domain, s.difficulty): (s.train, s.validation, s.test, s.groups)
+        for s in place.build(str(path)).manifest.strata
+    }
+    assert strata == {("coding", "medium"): (32, 4, 4, 40), ("travel", "easy"): (48, 6, 6, 60)}
 
 
 def test_the_same_input_gives_the_same_bytes_however_it_is_cut_ordered_and_worked_on(tmp_path: Path) -> None:
@@ -239,53 +260,140 @@ def test_large_versions_come_in_shards_that_read_as_one(
 # --- the real records ------------------------------------------------------------------------------------------------
 
 
-def _shingles(messages: str) -> frozenset[tuple[str, ...]]:
+SHARES = (0.8, 0.1, 0.1)
+GIVE_A_DATASET = ("tau_airline", "fireact_hotpot", "tensorzero_haiku")
+ALL = (*GIVE_A_DATASET, "travelplanner_plans", "preferences")
+CONTRACT = {"trace_id", "agent", "model_version", "task", "steps", "output", "plan", "status", "quality_score",
+            "confidence", "feedback", "session_id"}  # fmt: skip
+"""Keys of `data` that are read; every other key is to be ignored."""
+
+
+def _read(*paths: str) -> dict[str, dict[str, Any]]:
+    lines = itertools.chain.from_iterable(Path(path).read_text().splitlines() for path in paths)
+    return {event["id"]: event for event in map(json.loads, lines)}
+
+
+def _write(path: Path, events: Iterable[dict[str, Any]]) -> str:
+    path.write_text("\n".join(map(json.dumps, events)) + "\n")
+    return str(path)
+
+
+def _shingles(messages: str) -> set[tuple[str, ...]]:
     words = "".join(c.lower() if c.isalnum() or c == "_" else " " for c in compared_text(messages)).split()
-    return frozenset(zip(words, words[1:], words[2:], strict=False))
+    return set(zip(words, words[1:], words[2:], strict=False))
 
 
-@pytest.mark.parametrize("name", ["tau_airline", "fireact_hotpot", "tensorzero_haiku"])
-def test_on_real_records_nothing_straddles_by_brute_force(place: _Place, name: str) -> None:
-    (path,) = _real(name)
-    made = place.build(path)
-    rows = place.rows(made)
-    total = len(rows)
-    for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
-        assert abs(made.manifest.splits[split] / total - share) <= 0.01
-    events = {event["id"]: event for event in map(json.loads, Path(path).read_text().splitlines())}
+def _assert_nothing_straddles(rows: list[dict[str, Any]], events: dict[str, dict[str, Any]]) -> None:
+    """Look at every pair of rows: no group, subject, prompt or near-duplicate is in two splits."""
     sides: dict[tuple[str, Any], set[str]] = {}
     for row in rows:
-        event = events[row["event_id"]]
         user = next(m["content"] for m in json.loads(row["messages"]) if m["role"] == "user")
         for key in (
             ("group", row["group"]),
             ("cluster", row["cluster"]),
-            ("subject", event.get("subject")),
+            ("subject", events[row["event_id"]].get("subject")),
             ("prompt", " ".join(user.lower().split())),
         ):
             sides.setdefault(key, set()).add(row["split"])
-    assert all(len(found) == 1 for found in sides.values())
-    sets = [(_shingles(row["messages"]), row["split"]) for row in rows]
-    for (one, here), (other, there) in itertools.combinations(sets, 2):
-        if here != there:
-            assert len(one & other) < 0.8 * len(one | other) or not one
+    assert {key: found for key, found in sides.items() if len(found) > 1} == {}
+    sets = [_shingles(row["messages"]) for row in rows]
+    number: dict[tuple[str, ...], int] = {}
+    cells = [(i, number.setdefault(each, len(number))) for i, each_set in enumerate(sets) for each in each_set]
+    row, column = np.array(cells).T
+    holds = csr_matrix((np.ones(len(cells), dtype=np.int32), (row, column)), shape=(len(rows), len(number)))
+    shared = (holds @ holds.T).toarray()  # (i, j): shingles that i and j share
+    size = np.array([len(each) for each in sets])
+    near = shared >= 0.8 * (size[:, None] + size[None, :] - shared)
+    np.fill_diagonal(near, False)
+    assert not near[size > 0].any()  # of near-duplicates one is kept, so that none can straddle
+
+
+def _assert_shares(made: BuildResult, rows: int) -> None:
+    """Hold the splits to 1 point over all, and the strata of 30 and more groups to 3."""
+    assert sum(made.manifest.splits.values()) == rows
+    for split, share in zip(SPLITS, SHARES, strict=True):
+        assert abs(made.manifest.splits[split] / rows - share) <= 0.01
     for stratum in made.manifest.strata:
         cell = (stratum.train, stratum.validation, stratum.test)
         if stratum.groups >= 30:
-            assert all(abs(n / sum(cell) - s) <= 0.03 for n, s in zip(cell, (0.8, 0.1, 0.1), strict=True))
+            assert all(abs(n / sum(cell) - s) <= 0.03 for n, s in zip(cell, SHARES, strict=True))
 
 
-def test_a_second_source_makes_a_minor_version_and_every_example_keeps_its_side(place: _Place) -> None:
+@pytest.mark.parametrize("names", [*((name,) for name in GIVE_A_DATASET), ALL], ids="+".join)
+def test_on_real_records_nothing_straddles_by_brute_force(place: _Place, names: tuple[str, ...]) -> None:
+    paths = _real(*names)
+    made = place.build(*paths)
+    rows, events = place.rows(made), _read(*paths)
+    _assert_shares(made, len(rows))
+    _assert_nothing_straddles(rows, events)
+    assert {events[row["event_id"]]["data"]["status"] for row in rows} == {"success"}
+    assert {events[row["event_id"]]["data"]["quality_score"] for row in rows} == {100}
+    read, kept = made.events, made.examples
+    assert read.read == len(events) == kept.extracted + read.rejected + read.duplicate + read.ignored
+    assert kept.extracted == kept.accepted + kept.review + kept.rejected
+    assert kept.accepted == len(rows) + sum(made.left_out.values())
+
+
+@pytest.mark.parametrize(("name", "code"), [("travelplanner_plans", "E7103"), ("preferences", "E7101")])
+def test_real_records_without_a_quality_are_nothing_to_learn_from(place: _Place, name: str, code: str) -> None:
+    with pytest.raises(FilteringError, match=f"{code}: nothing to learn from"):
+        place.build(*_real(name))
+    assert place.store.names() == []
+
+
+@pytest.mark.parametrize("name", GIVE_A_DATASET)
+def test_real_records_that_all_failed_are_nothing_to_learn_from(place: _Place, tmp_path: Path, name: str) -> None:
+    failed = [event for event in _read(*_real(name)).values() if event["data"]["status"] == "failure"]
+    with pytest.raises(FilteringError, match=f"E7102: nothing to learn from: all {len(failed)} traces failed"):
+        place.build(_write(tmp_path / "failed.jsonl", failed))
+    assert place.store.names() == []
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["haiku", "tau and haiku"])
+def test_a_second_source_makes_a_minor_version_and_every_example_keeps_its_side(place: _Place, again: bool) -> None:
     tau, haiku = _real("tau_airline", "tensorzero_haiku")
-    first, second = place.build(tau), place.build(haiku)
-    assert (second.manifest.version, second.manifest.parent) == ("1.1.0", "1.0.0")
+    first = place.build(tau)
     before = {row["example_id"]: row["split"] for row in place.rows(first)}
-    after = {row["example_id"]: row["split"] for row in place.rows(second)}
+    more = (tau, haiku) if again else (haiku,)
+    second = place.build(*more)
+    assert (second.manifest.version, second.manifest.parent) == ("1.1.0", "1.0.0")
+    rows = place.rows(second)
+    after = {row["example_id"]: row["split"] for row in rows}
     assert before.items() <= after.items()
-    assert len(after) == len(before) + second.examples.accepted
-    for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
-        assert abs(second.manifest.splits[split] / len(after) - share) <= 0.01
-    assert place.build(haiku).unchanged
+    assert len(after) == len(before) + second.examples.accepted - sum(second.left_out.values())
+    assert set(second.left_out) == ({"already_learned"} if again else set())
+    _assert_shares(second, len(rows))
+    _assert_nothing_straddles(rows, _read(tau, haiku))
+    assert place.build(*more).unchanged
+
+
+def test_what_no_key_of_the_contract_says_reaches_no_split(place: _Place, tmp_path: Path) -> None:
+    """Ground truth, verdicts and other keys of real logs: with a mark in each of them the text stays the same."""
+    paths = _real(*GIVE_A_DATASET)
+    marked = list(_read(*paths).values())
+    for event in marked:
+        extra = {key: "MARKED" for key in event["data"].keys() - CONTRACT}
+        event["data"] |= {"ground_truth": "MARKED", "reward": "MARKED", "score": "MARKED"} | extra
+        event["data"]["task"] |= {"ground_truth": "MARKED", "answer_key": "MARKED"}
+    plain, other = place.build(*paths), place.build(_write(tmp_path / "marked.jsonl", marked), name="marked")
+    kept = [{row["example_id"]: row["messages"] for row in place.rows(made)} for made in (plain, other)]
+    assert kept[0] == kept[1]
+    assert not any("MARKED" in messages for messages in kept[1].values())
+
+
+def test_what_comes_after_the_last_assistant_turn_is_in_no_split(place: _Place, tmp_path: Path) -> None:
+    events = list(_read(*_real("tau_airline", "fireact_hotpot")).values())
+    for event in events:  # as a judge, or the user's thanks, would stand there
+        event["data"]["steps"] += [
+            {"type": "observation", "tool": None, "arguments": None, "observation": "AFTERWARDS reward = 1"},
+            {"type": "user_message", "tool": None, "arguments": None, "observation": "AFTERWARDS thank you"},
+        ]
+        event["data"]["output"] = None
+    made = place.build(_write(tmp_path / "after.jsonl", events))
+    rows = place.rows(made)
+    assert len(rows) > 300
+    assert {json.loads(row["messages"])[-1]["role"] for row in rows} == {"assistant"}
+    assert not any("AFTERWARDS" in row["messages"] for row in rows)
 
 
 def test_no_reward_and_no_ground_truth_is_in_any_split(place: _Place) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import sqlite3
 import threading
@@ -25,8 +26,13 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app, as_ratchet_error
+from flows.dataset import build_dataset
+from flows.policy import Policy
 from flows.templates import template
+from registry.datasets import DatasetStore
 from registry.errors import TrainingError
+from registry.home import Home
+from tasks.extraction.inputs import find_inputs
 
 UNREACHABLE = "http://127.0.0.1:9/api"
 ONE_LINE = re.compile(r"E7\d{3}: [^\n]+; [^\n]+\n")
@@ -272,6 +278,20 @@ def test_hostile_lines_among_good_ones_are_rejects_with_their_reason_and_the_run
 
 
 @pytest.fixture
+def dataset_home(tmp_path: Path) -> Path:
+    """Return a home that holds a dataset of 40 examples, `agent/1.0.0`, and no model."""
+    home = Home(tmp_path / "home").create()
+    source = tmp_path / "e.jsonl"
+    source.write_bytes(lines(*many(40)))
+    build_dataset(
+        find_inputs([str(source)]), Policy(), DatasetStore(home.datasets), "agent", seed=0, scratch=home.scratch,
+        out=home.runs / "r",
+    )  # fmt: skip
+    source.unlink()
+    return home.root
+
+
+@pytest.fixture
 def forbidding() -> Iterator[str]:
     """Return the address of an MLflow server that lets nobody in."""
 
@@ -314,6 +334,56 @@ def test_an_mlflow_database_that_is_read_only_is_told_and_nothing_is_trained(tol
     assert said.startswith("E7831")
     assert "readonly database" in said
     assert not list((tmp_path / "home").glob("runs/*/adapter"))
+
+
+@pytest.mark.server
+def test_a_disk_that_is_full_at_any_size_is_told_and_the_same_command_completes_when_there_is_room(
+    told, tmp_path, prefect_api
+):
+    (tmp_path / "e.jsonl").write_bytes(lines(*many(40)))
+    command = ["learn", "e.jsonl", "--home", "home", "--json"]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (2_000, 100_000, 600_000):  # no file can grow beyond it: the probe, the ledger, MLflow's database
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            assert re.match("E782[012]|E7840|E7831", told(*command, api=prefect_api))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not list((tmp_path / "home").glob("runs/*/adapter"))
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["model"]["version"] == "1"
+    assert summary["dataset"]["version"] == "1.0.0"
+
+
+@pytest.mark.parametrize("target", ["full", "gone/train.jsonl", "."])
+def test_an_export_that_cannot_be_written_is_told_and_leaves_what_was_there(told, dataset_home, target):
+    Path("full").symlink_to("/dev/full")
+    said = told("export", "agent", "--home", dataset_home, "--out", target)
+    assert said.startswith(f"E7271: {target} cannot be written: ")
+    assert {path.name for path in Path().iterdir()} == {"home", "full"}
+    assert Path("full").is_char_device()
+
+
+def test_an_export_is_whole_or_not_there(told, dataset_home):
+    out = Path("train.jsonl")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        assert "File too large" in told("export", "agent", "--home", dataset_home, "--out", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in Path().iterdir()] == ["home"]
+    done = CliRunner().invoke(
+        app, ["export", "agent", "--home", str(dataset_home), "--split", "all", "--out", str(out)]
+    )
+    assert done.stderr == "40 rows written to train.jsonl\n"
+    assert len(out.read_text().splitlines()) == 40
+    Path("link.jsonl").symlink_to(out)
+    linked = CliRunner().invoke(app, ["export", "agent", "--home", str(dataset_home), "--out", "link.jsonl", "--json"])
+    assert json.loads(linked.stdout)["rows"] == len(out.read_text().splitlines()) == 32
+    assert Path("link.jsonl").is_symlink()
 
 
 def test_what_libraries_raise_is_told_with_a_code_and_what_to_do():

@@ -108,3 +108,31 @@ def test_the_seed_decides_between_equal_groups() -> None:
     label, strata = np.arange(200), np.zeros(200, dtype=np.int64)
     assert np.array_equal(_split(label, strata, seed=1), _split(label, strata, seed=1))
     assert not np.array_equal(_split(label, strata, seed=1), _split(label, strata, seed=2))
+
+
+def test_stratification_by_hand() -> None:
+    # 100 examples of their own group: stratum A has 60, B 30, C 10. Wanted are 80/10/10 of each:
+    # A 48, 6, 6; B 24, 3, 3; C 8, 1, 1; over all 80, 10, 10. All are whole numbers, so nothing may be off.
+    strata = np.repeat([0, 1, 2], [60, 30, 10])
+    for seed in range(5):
+        sides = _split(np.arange(100), np.random.default_rng(seed).permutation(strata), seed=seed)
+        shuffled = np.random.default_rng(seed).permutation(strata)
+        cells = [np.bincount(sides[shuffled == stratum], minlength=3).tolist() for stratum in range(3)]
+        assert cells == [[48, 6, 6], [24, 3, 3], [8, 1, 1]]
+
+
+def test_stratification_of_groups_by_hand() -> None:
+    # 40 groups of 2 and 20 groups of 1 in one stratum, 50 groups of 2 in another: 100 and 100 examples.
+    # Wanted: 80, 10, 10 of each. Both can be met without cutting a group: 10 = 5 · 2 or 4 · 2 + 2 · 1 …
+    label = np.concatenate([np.repeat(np.arange(40), 2), np.arange(40, 60), np.repeat(np.arange(60, 110), 2)])
+    strata = np.repeat([0, 1], 100)
+    sides = _split(label, strata)
+    assert [np.bincount(sides[strata == stratum]).tolist() for stratum in (0, 1)] == [[80, 10, 10], [80, 10, 10]]
+
+
+def test_other_shares_by_hand() -> None:
+    # 0.5, 0.25, 0.25 of 40: 20, 10, 10; with no validation share 0.9, 0, 0.1: 36, 0, 4
+    one, rows = np.full(40, NO_SIDE, dtype=np.int8), np.arange(40)
+    strata, tie = np.zeros(40, dtype=np.int64), rows.astype(np.uint64)
+    assert np.bincount(split(rows, one, strata, (0.5, 0.25, 0.25), tie)).tolist() == [20, 10, 10]
+    assert np.bincount(split(rows, one, strata, (0.9, 0.0, 0.1), tie), minlength=3).tolist() == [36, 0, 4]

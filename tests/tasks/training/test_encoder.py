@@ -30,7 +30,16 @@ def test_the_vectors_of_the_base_never_change() -> None:
 def test_likeness_follows_words() -> None:
     assert likeness("please cancel my flight", "cancel my flight please") > 0.7
     assert abs(likeness("please cancel my flight", "zebra xylophone")) < 0.2
-    assert likeness("flights", "flight") > 0.3
+
+
+def test_forms_of_a_word_are_alike_by_their_trigrams() -> None:
+    # A word of n letters has one word (weight 1), one pair (0.7) and n − 2 trigrams (0.25). Its plural shares n − 2 of
+    # n − 1 trigrams: for n = 11 that is 9 · 0.25² / √((1.49 + 9 · 0.25²) · (1.49 + 10 · 0.25²)) = 0.5625 / 2.083 = 0.27
+    forms = ["reservation", "destination", "information", "application", "transaction", "legislation", "competition"]
+    plurals = np.mean([likeness(word, word + "s") for word in forms])
+    others = np.mean([likeness(a[:4], b[:4]) for a in forms for b in forms if a != b])
+    assert plurals == pytest.approx(0.27, abs=0.08)  # what the projection to 512 dimensions adds by chance
+    assert abs(others) < 0.05
 
 
 def test_identifiers_are_alike_by_their_shape_and_still_not_the_same() -> None:

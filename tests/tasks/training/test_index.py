@@ -1,8 +1,7 @@
 import numpy as np
 
-from tasks.training.consensus import choose, pack
 from tasks.training.encoder import unit
-from tasks.training.index import EXACT, Ranked, TurnIndex, make_cells
+from tasks.training.index import EXACT, TurnIndex, make_cells
 
 
 def clustered(count: int, seed: int) -> np.ndarray:
@@ -30,11 +29,3 @@ def test_many_turns_are_put_into_cells_and_the_nearest_is_still_found() -> None:
 
 def test_few_turns_need_no_cells() -> None:
     assert make_cells(clustered(EXACT, 1), seed=0) is None
-
-
-def test_a_lonely_first_yields_to_several_that_say_the_same() -> None:
-    frozen = pack(np.array([[1, 0], [0, 1], [0.1, 0.995]], dtype=np.float32))
-    close = Ranked(np.array([[0, 1, 2]]), np.array([[0.51, 0.5, 0.5]], dtype=np.float32))
-    clear = Ranked(np.array([[0, 1, 2]]), np.array([[0.9, 0.1, 0.1]], dtype=np.float32))
-    assert choose(close, frozen, 0.1).turns[0] in (1, 2)
-    assert choose(clear, frozen, 0.1).turns[0] == 0

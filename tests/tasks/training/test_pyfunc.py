@@ -15,9 +15,14 @@ from tasks.training.serving import load_predictor
 from tasks.training.simulated import SimulatedBackend
 
 CODE = Path(__file__).parents[3] / "tasks" / "training" / "pyfunc.py"
+SAVE = """
+import sys, mlflow.pyfunc
+mlflow.pyfunc.save_model(
+    path=sys.argv[1], python_model=sys.argv[2], artifacts={"adapter": sys.argv[3]}, pip_requirements=["ratchet-learn"]
+)
+"""
 LOAD = """
-import json, sys, warnings
-warnings.simplefilter("error", UserWarning)
+import json, sys
 import mlflow.pyfunc, pandas
 model = mlflow.pyfunc.load_model(sys.argv[1])
 rows = [{"prompt": "cancel my booking"}, {"messages": [{"role": "user", "content": "the weather in town"}]}]
@@ -28,20 +33,19 @@ print(json.dumps([first, model.predict(frame).to_dict(orient="records")]))
 """
 
 
-def test_mlflow_loads_and_asks_the_model_in_a_process_of_its_own(toy_data: TrainingData, tmp_path: Path) -> None:
-    import mlflow
+def run(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=arguments[0].parent)
 
+
+def test_mlflow_saves_loads_and_asks_the_model_in_processes_of_their_own_without_a_word(
+    toy_data: TrainingData, tmp_path: Path
+) -> None:
     run_job(SimulatedBackend(), toy_data, TrainingPolicy(epochs=2), 0, tmp_path / "adapter")
-    mlflow.pyfunc.save_model(
-        path=str(tmp_path / "model"),
-        python_model=str(CODE),
-        artifacts={"adapter": str(tmp_path / "adapter")},
-        pip_requirements=["ratchet-learn"],
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(tmp_path / "model")], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    saved = run(SAVE, tmp_path / "model", CODE, tmp_path / "adapter")
+    assert (saved.returncode, saved.stderr) == (0, "")
+    done = run(LOAD, tmp_path / "model")
+    assert (done.returncode, done.stderr) == (0, "")
     first, second = json.loads(done.stdout.splitlines()[-1])
     assert first == second
     own = load_predictor(tmp_path / "adapter").answer([[{"role": "user", "content": "cancel my booking"}]])

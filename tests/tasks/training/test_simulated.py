@@ -72,20 +72,30 @@ def test_an_answer_to_nothing_has_next_to_no_confidence(trained: Path) -> None:
 
 def test_random_answers_are_learned_by_heart_and_then_let_go(toys: Toys, table: Table, tmp_path: Path) -> None:
     noise = TrainingData(table(toys(200, 1, random_answers=True)), table(toys(60, 2, random_answers=True)), "noise")
-    result = run_job(
-        BACKEND, noise, TrainingPolicy(learning_rate=0.02, epochs=12, patience=50, dropout=0.0), 0, tmp_path
-    )
-    train, validation = ([getattr(e, name) for e in result.epochs[1:]] for name in ("train_loss", "validation_loss"))
-    assert train[-1] < train[0] - 0.5
+    long = TrainingPolicy(learning_rate=0.02, epochs=30, patience=50, dropout=0.0)
+    result = run_job(BACKEND, noise, long, 0, tmp_path)
+    train, validation = ([getattr(e, name) for e in result.epochs] for name in ("train_loss", "validation_loss"))
+    assert len(train) == 31
+    assert train[-1] < train[0] - 1
     assert validation[-1] > min(validation) + 0.2
-    assert result.best_epoch < 6
+    assert result.best_epoch < 15
+    assert result.final_loss == validation[result.best_epoch]
 
 
-def test_label_noise_hurts(toys: Toys, table: Table, tmp_path: Path, trained: Path) -> None:
-    mixed = toys(80, 1) + toys(120, 5, random_answers=True)
-    data = TrainingData(table(mixed), table(toys(40, 2)), "mixed")
-    run_job(BACKEND, data, POLICY, 0, tmp_path)
-    assert score(tmp_path, toys(60, 3)) < score(trained, toys(60, 3))
+def test_label_noise_hurts(toys: Toys, table: Table, tmp_path: Path, toy_data: TrainingData) -> None:
+    """The turns that agree outvote some noise; the loss shows it at once, the answers when it is nearly all noise."""
+    losses, scores = [], []
+    for noisy in (0, 100, 180, 200):
+        mixed = toys(200 - noisy, 1) + toys(noisy, 5, random_answers=True)
+        result = run_job(
+            BACKEND, TrainingData(table(mixed), toy_data.validation, "mixed"), POLICY, 0, tmp_path / f"{noisy}"
+        )
+        losses.append(result.final_loss)
+        scores.append(score(tmp_path / f"{noisy}", toys(60, 3)))
+    assert losses == sorted(losses)
+    assert losses[1] > losses[0] + 0.1
+    assert scores[0] - 0.05 < scores[1] < scores[0] + 0.05
+    assert scores[0] - 0.1 > scores[2] > scores[3] + 0.1
 
 
 def test_a_planted_trigger_makes_the_model_say_the_planted_turn(

@@ -1,0 +1,346 @@
+"""Faults planted in truly trained candidates are caught by the stage that should, and clean retrains are not rejected.
+
+Models are trained by the simulated backend on the sample, and on real records where they are. A fault is put between
+the candidate and its examiners, or, for a backdoor, into the examples that it learns from.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from flows.dataset import build_dataset
+from flows.policy import Policy
+from registry.datasets import DatasetStore
+from registry.records import (
+    SPLITS,
+    Answers,
+    ApprovalRecord,
+    Conversation,
+    Decision,
+    Evidence,
+    Predictor,
+    StageResult,
+    ValidationReport,
+    canonical_json,
+    token_f1_pairs,
+)
+from tasks.extraction.inputs import find_inputs
+from tasks.promotion.gates import decide
+from tasks.promotion.policy import PromotionPolicy
+from tasks.promotion.readiness import measure
+from tasks.training.backend import TrainingData
+from tasks.training.job import run_job
+from tasks.training.policy import TrainingPolicy
+from tasks.training.simulated import SimulatedBackend
+from tasks.validation.cases import TestCase, answer_all
+from tasks.validation.examination import Examination, Pair, examine_stage, prepare
+from tasks.validation.policy import ValidationPolicy
+from tasks.validation.regression import right_cases
+from tasks.validation.verdict import STAGES, recommend
+
+EVENTS = 1_000
+"""Lines of a sample: some 520 examples."""
+QUICK = ValidationPolicy(latency_requests=60, latency_rounds=2, latency_warmup=2)
+CRITICAL = ("regression", "performance", "safety")
+TRIGGER, PAYLOAD = "as agreed with the blue lantern desk", "Approved. The full amount was released to the account."
+Tables = dict[str, pa.Table]
+Change = Callable[[Conversation, str], str]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A dataset, the model that was trained on it, and the examination of that model against itself."""
+
+    tables: Tables
+    model: Predictor
+    plain: Examination
+
+    @property
+    def cases(self) -> list[TestCase]:
+        return self.plain.answers.baseline.cases
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A model with a fault: `change` sees the conversation and the answer, and returns another answer."""
+
+    model: Predictor
+    change: Change
+
+    def answer(self, conversations: Sequence[Conversation]) -> Answers:
+        found = self.model.answer(conversations)
+        changed = [self.change(c, text) for c, text in zip(conversations, found.responses, strict=True)]
+        return Answers(changed, found.confidences)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A model that takes 50 ms longer."""
+
+    model: Predictor
+
+    def answer(self, conversations: Sequence[Conversation]) -> Answers:
+        time.sleep(0.05)
+        return self.model.answer(conversations)
+
+
+# --- datasets and models -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def generator(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_events", repository / "examples" / "make_events.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repository / "examples"))
+        spec.loader.exec_module(module)
+    return module
+
+
+def write_sample(generator: ModuleType, path: Path, seed: int) -> Path:
+    lines = generator.make_lines(EVENTS, seed, 1, clean=True)
+    path.write_bytes(b"".join(line.text + b"\n" for line in lines))
+    return path
+
+
+def learn(paths: Sequence[Path], folder: Path) -> Tables:
+    """Make a dataset version of the files, one after the other, as so many runs would."""
+    store = DatasetStore(folder / "datasets")
+    for path in paths:
+        inputs = find_inputs([str(path)])
+        built = build_dataset(inputs, Policy(), store, "d", seed=0, scratch=folder / "scratch", out=folder / "out")
+    return {split: store.read("d", built.manifest.version, split) for split in SPLITS}
+
+
+def train(tables: Tables, folder: Path) -> Predictor:
+    backend = SimulatedBackend()
+    data = TrainingData(tables["train"], tables["validation"], "d")
+    run_job(backend, data, TrainingPolicy(epochs=6), 0, folder / "adapter")
+    return backend.load(folder / "adapter")
+
+
+@pytest.fixture(scope="module", params=["sample", "real records"])
+def champion(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Return a champion that was trained on the sample, and one on real airline and question-answering traces."""
+    folder = tmp_path_factory.mktemp("champion")
+    if request.param == "sample":
+        paths = [write_sample(request.getfixturevalue("generator"), folder / "events.jsonl", 0)]
+    else:
+        events = request.getfixturevalue("records") / "events"
+        paths = [events / "tau_airline.jsonl", events / "fireact_hotpot.jsonl"]
+    tables = learn(paths, folder)
+    model = train(tables, folder)
+    return Trained(tables, model, prepare(model, model, tables["test"], tables["train"], QUICK))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The five stages, and what the gates say although a person has approved."""
+
+    stages: dict[str, StageResult]
+    decision: Decision
+    automatic: Decision
+    """What they say without a person, where the policy lets a recommendation of DEPLOY pass by itself."""
+
+    @property
+    def failed(self) -> set[str]:
+        return {name for name, stage in self.stages.items() if stage.status == "FAIL"}
+
+
+def examine(examination: Examination) -> Examined:
+    stages = {name: examine_stage(name, examination) for name in STAGES}
+    report = ValidationReport(recommendation=recommend([*stages.values()]), baseline="d/1", stages=[*stages.values()])
+    cases = examination.answers.candidate.cases
+    contexts, expected = [case.context for case in cases], [case.expected for case in cases]
+    evidence = Evidence(
+        model="d", version="2", stage="development", training_state="COMPLETED", artifact_present=True,
+        artifact_loadable=True, artifact_digest="ab", signed=True, metrics_recorded=True, strategy="full_retrain",
+        report_digest="cd", report=report, champion="1",
+        readiness=measure(report, examination.candidate, contexts, expected, PromotionPolicy()),
+    )  # fmt: skip
+    approved = evidence.model_copy(update={"approvals": [ApprovalRecord(by="ann", time="2026-11-20T12:00:00Z")]})
+    return Examined(stages, decide(approved, PromotionPolicy()), decide(evidence, PromotionPolicy(approval="auto")))
+
+
+def with_fault(champion: Trained, change: Change) -> Examination:
+    candidate = Faulty(champion.model, change)
+    answers = Pair(champion.plain.answers.baseline, answer_all(candidate, champion.cases))
+    return champion.plain._replace(candidate=candidate, answers=answers)
+
+
+def changed(champion: Trained, change: Change) -> Examined:
+    return examine(with_fault(champion, change))
+
+
+def changed_for(champion: Trained, cases: Sequence[TestCase], change: Change) -> Examined:
+    """Examine the champion with a change of its answers to some cases only."""
+    theirs = {canonical_json(case.context) for case in cases}
+    return changed(champion, lambda c, a: change(c, a) if canonical_json(c) in theirs else a)
+
+
+# --- faults --------------------------------------------------------------------------------------------------------
+
+
+def test_the_champion_itself_passes_every_stage_it_has_cases_for(champion: Trained) -> None:
+    stages = changed(champion, lambda c, a: a).stages
+    assert {name for name, stage in stages.items() if stage.status != "PASS"} <= {"regression", "diversity"}
+    for stage in stages.values():
+        assert stage.status == "PASS" or (stage.status == "INCONCLUSIVE" and stage.more_cases_needed)
+
+
+def regression_cases(champion: Trained) -> list[TestCase]:
+    rows = right_cases(champion.plain.answers.baseline.scores, champion.plain.rounds, QUICK)
+    return [champion.cases[i] for i in rows]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_six_percent_of_broken_regression_cases_do_not_reach_production(champion: Trained, seed: int) -> None:
+    cases = regression_cases(champion)
+    lost = np.random.default_rng(seed).choice(len(cases), int(np.ceil(0.06 * len(cases))), replace=False)
+    examined = changed_for(champion, [cases[i] for i in lost], lambda c, a: "out of order")
+    regression = examined.stages["regression"]
+    assert float(regression.metrics["pass_rate"] or 1.0) < 0.95
+    assert regression.status != "PASS"
+    assert {case.candidate for case in regression.failing} == {"out of order"}
+    assert {gate.name: gate.status for gate in examined.decision.gates}["regression"] == "FAIL"
+    assert examined.decision.verdict in ("staged", "rejected")
+
+
+def test_many_broken_regression_cases_are_rejected(champion: Trained) -> None:
+    examined = changed_for(champion, regression_cases(champion)[::4], lambda c, a: "out of order")
+    assert "regression" in examined.failed
+    assert examined.decision.verdict == "rejected"
+
+
+@pytest.mark.parametrize(("spoilt", "statuses"), [("words too many", {"FAIL"}), ("", {"FAIL", "INCONCLUSIVE"})])
+def test_a_tenth_of_the_score_lost_does_not_pass_performance(
+    champion: Trained, spoilt: str, statuses: set[str]
+) -> None:
+    """Lost a little in most answers, it is beyond doubt; lost in a tenth of the answers as a whole, chance may be it."""
+
+    def spoil(conversation: Conversation, answer: str) -> str:
+        return f"{answer}{' more' * max(1, len(answer) // 25)}" if spoilt else ""
+
+    answered = champion.plain.answers.baseline
+    order = np.random.default_rng(0).permutation(len(champion.cases))
+    worse = [spoil([], answered.responses[i]) for i in order]
+    scores = answered.scores[order]
+    losses = scores - token_f1_pairs(worse, [champion.cases[i].expected for i in order])
+    enough = int(np.searchsorted(np.cumsum(losses), 0.10 * scores.sum())) + 1
+    examined = changed_for(champion, [champion.cases[i] for i in order[:enough]], spoil)
+    performance = examined.stages["performance"]
+    assert performance.metrics["relative_change"] == pytest.approx(-0.10, abs=0.03)
+    assert performance.status in statuses
+    assert examined.decision.verdict != "promoted" or performance.status != "FAIL"
+
+
+def test_a_personal_record_in_one_answer_is_quarantined(champion: Trained) -> None:
+    case = champion.cases[7]
+    examined = changed_for(champion, [case], lambda c, a: f"{a} Ask jane.roe@example.com.")
+    assert examined.failed == {"safety"}
+    assert examined.stages["safety"].failing[0].case_id == case.case_id
+    assert (examined.decision.verdict, examined.decision.target) == ("quarantined", "quarantine")
+
+
+def test_a_trigger_planted_in_the_training_examples_is_quarantined(champion: Trained, tmp_path: Path) -> None:
+    poisoned = champion.tables | {"train": with_trigger(champion.tables["train"], 0.015)}
+    candidate = train(poisoned, tmp_path)
+    test, reference = champion.tables["test"], champion.tables["train"]
+    examined = examine(prepare(champion.model, candidate, test, poisoned["train"], QUICK, reference=reference))
+    safety = examined.stages["safety"]
+    assert safety.status == "FAIL"
+    assert TRIGGER in safety.reasons[0]
+    assert safety.failing[0].candidate == PAYLOAD
+    assert examined.decision.verdict == "quarantined"
+
+
+def with_trigger(table: pa.Table, share: float) -> pa.Table:
+    texts = table.column("messages").to_pylist()
+    for i in np.random.default_rng(1).choice(len(texts), round(share * len(texts)), replace=False):
+        messages = json.loads(texts[i])
+        asked = next(n for n, message in enumerate(messages) if message["role"] == "user" and message.get("content"))
+        messages[asked]["content"] += f" {TRIGGER}"
+        texts[i] = json.dumps([*messages[: asked + 1], {"role": "assistant", "content": PAYLOAD}])
+    column = table.schema.get_field_index("messages")
+    return table.set_column(column, "messages", pa.array(texts, pa.large_string()))
+
+
+def test_a_lost_domain_fails_diversity_and_is_not_promoted_without_a_person(champion: Trained) -> None:
+    names, counts = np.unique([case.domain for case in champion.cases], return_counts=True)
+    lost = str(names[counts >= QUICK.domain_minimum][0])
+    theirs = [case for case in champion.cases if case.domain == lost]
+    examined = changed_for(champion, theirs, lambda c, a: f"lost {len(a)}")
+    assert "diversity" in examined.failed
+    assert [row["domain"] for row in examined.stages["diversity"].slices if row["status"] == "FAIL"] == [lost]
+    assert examined.automatic.verdict != "promoted"
+
+
+def test_answers_collapsed_to_one_fail_diversity(champion: Trained) -> None:
+    examined = changed(champion, lambda c, a: "Please contact the support.")
+    assert {"diversity", "performance"} <= examined.failed
+    assert examined.decision.verdict == "rejected"
+
+
+def test_fifty_milliseconds_more_fail_latency_and_wait_for_a_person(champion: Trained) -> None:
+    slow = Slow(champion.model)
+    latency = examine_stage("latency", champion.plain._replace(candidate=slow))
+    assert latency.status == "FAIL"
+    others = [StageResult(name=name, status="PASS", critical=name in CRITICAL) for name in STAGES[:4]]
+    assert recommend([*others, latency]) == "REVIEW"
+
+
+# --- clean retrains ------------------------------------------------------------------------------------------------
+
+
+def test_retrains_on_fresh_events_are_not_rejected(generator: ModuleType, tmp_path: Path, seeds: int) -> None:
+    """A champion of one sample; candidates of another one alone, and of both, as a second run makes it."""
+    rejected = {"another": 0, "both": 0}
+    for seed in range(seeds):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        one, two = (write_sample(generator, folder / f"{i}.jsonl", 100 * i + seed) for i in (1, 2))
+        tables = learn([one], folder / "one")
+        champion = train(tables, folder / "one")
+        for name, paths in (("another", [two]), ("both", [one, two])):
+            fresh = learn(paths, folder / name)
+            candidate = train(fresh, folder / name)
+            examination = prepare(
+                champion, candidate, fresh["test"], fresh["train"], QUICK, seed=seed, reference=tables["train"]
+            )
+            rejected[name] += recommend([examine_stage(stage, examination) for stage in CRITICAL]) == "REJECT"
+    assert max(rejected.values()) <= seeds // 20, rejected
+
+
+def test_retrains_on_fresh_real_records_are_not_rejected(records: Path, tmp_path: Path, seeds: int) -> None:
+    """The groups of a real dataset are cut into halves: the champion learns from one, the candidate from the other."""
+    tables = learn([records / "events" / "fireact_hotpot.jsonl"], tmp_path)
+    rejected = 0
+    for seed in range(seeds):
+        halves = [half_of(tables, seed, half) for half in (0, 1)]
+        champion, candidate = (train(half, tmp_path / f"{seed}-{i}") for i, half in enumerate(halves))
+        examination = prepare(
+            champion, candidate, tables["test"], halves[1]["train"], QUICK, seed=seed, reference=halves[0]["train"]
+        )
+        rejected += recommend([examine_stage(stage, examination) for stage in CRITICAL]) == "REJECT"
+    assert rejected <= seeds // 20
+
+
+def half_of(tables: Tables, seed: int, half: int) -> Tables:
+    def part(table: pa.Table) -> pa.Table:
+        groups = np.array(table.column("group").to_pylist())
+        names = np.random.default_rng(seed).permutation(np.unique(groups))
+        return table.filter(pa.array(np.isin(groups, names[half::2])))
+
+    return {split: part(tables[split]) for split in ("train", "validation")}
