@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,7 @@ def build(path: Path, folder: Path, run: Any) -> Any:
 
 def measure(path: Path, workers: int) -> dict[str, Any]:
     """Build once in this process and return seconds, peak bytes, seconds by step, and counts."""
-    from benchmarks.memory import PeakMemory
+    from benchmarks.memory import PeakMemory, cpu_seconds
 
     steps: dict[str, float] = {}
     context = get_context("forkserver")
@@ -72,12 +73,13 @@ def measure(path: Path, workers: int) -> dict[str, Any]:
                 steps[name] = steps.get(name, 0.0) + time.perf_counter() - begun
                 return results
 
-            begun = time.perf_counter()
+            begun, idle = time.perf_counter(), cpu_seconds(os.getpid())
             made = build(path, Path(folder), run)
             seconds = time.perf_counter() - begun
+            cpu = cpu_seconds(os.getpid()) - idle
         found = near_duplicates(made.decisions, path)
     counts = {"events": made.events.read, "examples": sum(made.manifest.splits.values())}
-    return {"seconds": seconds, "peak": memory.bytes, "steps": steps, "digest": made.manifest.digest, **counts, **found}
+    return {"seconds": seconds, "cpu": cpu, "peak": memory.bytes, "steps": steps, "digest": made.manifest.digest, **counts, **found}
 
 
 def near_duplicates(decisions: Path, path: Path) -> dict[str, float]:

@@ -9,21 +9,39 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-PERIOD = 0.1
+PERIOD = 0.25
+"""Seconds between two looks. Each takes the kernel some milliseconds a process, and holds the process up as long."""
 
 
-def pss_bytes(root: int) -> int:
-    """Return the PSS of a process and its descendants; pages that several share are counted once."""
+def processes(root: int) -> list[int]:
+    """Return a process and its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 parents.setdefault(parent, []).append(int(entry.name))
-    total, waiting = 0, [root]
+    found, waiting = [], [root]
     while waiting:
         process = waiting.pop()
+        found.append(process)
         waiting += parents.get(process, [])
+    return found
+
+
+def cpu_seconds(root: int) -> float:
+    """Return the processor time that a process and its living descendants have used."""
+    ticks = 0
+    for process in processes(root):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def pss_bytes(root: int) -> int:
+    """Return the PSS of a process and its descendants; pages that several share are counted once."""
+    total = 0
+    for process in processes(root):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):

@@ -10,6 +10,7 @@ from flows.dataset import BuildResult, build_dataset
 from flows.mapping import mapper
 from flows.memory import remembered
 from flows.run import Run
+from registry.errors import CurationError, listed
 from registry.records import canonical_json
 from tasks.reporting.task import show_funnel
 
@@ -31,6 +32,12 @@ def make_dataset(run: Run) -> BuildResult:
         made = remembered(job.folder, "dataset", BuildResult, build, still)
         publish("dataset", job.model, made.manifest.version, "events")
     show_funnel(job.model, made.events, made.examples, made.manifest)
+    if empty := [split for split in ("train", "validation", "test") if not made.manifest.splits[split]]:
+        raise CurationError(
+            "E7213",
+            f"dataset {job.model}/{made.manifest.version} has nothing in {listed(empty)}: too little to learn from",
+            "give more events, or events of more tasks: a group stays on one side of the split",
+        )
     return made
 
 
@@ -50,4 +57,6 @@ def recipe(run: Run) -> str:
     """Return a digest of how this run trains and examines: the policy without its data part, seed and strategy."""
     policy = run.job.policy.model_dump(mode="json")
     parts = {name: policy[name] for name in ("training", "validation", "promotion")}
-    return hashlib.sha256(canonical_json([parts, run.job.seed, run.job.strategy]).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical_json([parts, run.job.seed, run.job.strategy, run.job.settings.mlflow_uri]).encode()
+    ).hexdigest()

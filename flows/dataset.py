@@ -29,7 +29,7 @@ from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import check_reject_share
 from tasks.extraction.resolve import resolve
 
-BUCKET_BYTES = 32 * 1024 * 1024
+BUCKET_BYTES = 16 * 1024 * 1024
 MAX_BUCKETS = 256
 
 

@@ -78,15 +78,19 @@ def prepare(
     Raises:
         SettingsError: E7850 for wrong parameters, all at once; the policy's own errors.
         ExtractionError: Inputs that are missing, empty or unreadable, all at once.
+        ValidationError: The golden cases cannot be read.
     """
     from tasks.extraction.inputs import find_inputs, inputs_digest
+    from tasks.validation.regression import read_golden
 
     _check(model, seed, strategy, approve_as)
     chosen = load_policy(Path(policy) if policy is not None else None)
     home = Home(settings.home).create()
     inputs = find_inputs(list(events))
     answers = Path(golden) if golden is not None else None
-    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, answers)
+    if answers is not None:
+        read_golden(answers)  # what is wrong with it is told now and not after training
+    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, answers, settings.mlflow_uri)
     return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, work)
 
 
@@ -104,7 +108,9 @@ def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None
         raise SettingsError("E7850", f"cannot use {listed(problems)}", "correct these parameters")
 
 
-def _work(inputs: str, policy: Policy, model: str, seed: int, strategy: str, golden: Path | None) -> str:
+def _work(
+    inputs: str, policy: Policy, model: str, seed: int, strategy: str, golden: Path | None, mlflow_uri: str | None
+) -> str:
     """Return the digest of the work. Who approves is no part of it: nobody trains again in order to approve."""
     parts: dict[str, Any] = {
         "inputs": inputs,
@@ -112,6 +118,7 @@ def _work(inputs: str, policy: Policy, model: str, seed: int, strategy: str, gol
         "model": model,
         "seed": seed,
         "strategy": strategy,
+        "registry": mlflow_uri,  # None for the home's own, wherever the home is moved
         "golden": None if golden is None else hashlib.sha256(golden.read_bytes()).hexdigest(),
         "code": __version__,
     }

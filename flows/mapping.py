@@ -48,7 +48,7 @@ def mapper(settings: Settings, progress: Progress) -> Callable[[str, Callable[[T
 
         if settings.runner == "threads" or not items:
             return run()
-        apart = flow(run, name=name, task_runner=task_runner(settings), validate_parameters=False)
+        apart = flow(name=name, task_runner=task_runner(settings), validate_parameters=False)(run)
         return apart()
 
     return mapped

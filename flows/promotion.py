@@ -93,7 +93,7 @@ def restore_champion(settings: Settings, model: str, by: str, reason: str, to: s
     """Make the previous champion, or the earlier one `to`, the champion again."""
     stores = open_stores(settings)
     before = stores.models.champion(model)
-    after = stores.transitions.rollback(model, reason, Actor(_name(by)), to)
+    after = stores.transitions.rollback(model, _reason(reason), Actor(_name(by)), to)
     return {
         "model": model,
         "version": after.version,
@@ -101,6 +101,12 @@ def restore_champion(settings: Settings, model: str, by: str, reason: str, to: s
         "stage": after.stage,
         "aliases": after.aliases,
     }
+
+
+def _reason(reason: str) -> str:
+    if not reason.strip():
+        raise PromotionError("E7565", "a rollback without a reason helps nobody later", "give one with --reason")
+    return reason.strip()
 
 
 def _name(by: str) -> str:

@@ -62,7 +62,6 @@ def opened(job: Job) -> Iterator[Run]:
         SettingsError: E7823 when another run of the same model goes on.
     """
     from flows.assets import ProgressArtifact
-    from tasks.extraction.inputs import discard
 
     quiet(job.settings.debug)
     stores = open_stores(job.settings)
@@ -81,7 +80,6 @@ def opened(job: Job) -> Iterator[Run]:
                 _record_failure(run, error)
                 raise
             finally:
-                discard(job.inputs)
                 shutil.rmtree(job.scratch, ignore_errors=True)
 
 
@@ -138,25 +136,25 @@ def run_learn(
 
     Wrong input and work that was done before are answered before anything is started.
     """
-    given = _from_standard_input(settings, events)
-    job = prepare(
-        settings, events=given, model=model, policy=policy, seed=seed, approve_as=approve_as, strategy=strategy,
-        golden=golden,
-    )  # fmt: skip
-    known = already_learned(job, open_stores(settings).history)
-    if known is not None:
-        return as_it_is_now(job, known)
-    from flows.engine import engine
-
-    with engine(settings) as live, progress.listening(listener or progress.Silent()):
-        from flows.learn import learn  # while the embedded server starts
-
-        hush_prefect(settings.debug)
-        live.ready()
-        summary: dict[str, Any] = learn(
-            events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
-            strategy=cast("Wish", strategy), golden=_text(golden), home=str(settings.home),
+    with _readable_twice(settings, events) as given:
+        job = prepare(
+            settings, events=given, model=model, policy=policy, seed=seed, approve_as=approve_as, strategy=strategy,
+            golden=golden,
         )  # fmt: skip
+        known = already_learned(job, open_stores(settings).history)
+        if known is not None:
+            return as_it_is_now(job, known)
+        from flows.engine import engine
+
+        with engine(settings) as live, progress.listening(listener or progress.Silent()):
+            from flows.learn import learn  # while the embedded server starts
+
+            hush_prefect(settings.debug)
+            live.ready()
+            summary: dict[str, Any] = learn(
+                events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
+                strategy=cast("Wish", strategy), golden=_text(golden), home=str(settings.home),
+            )  # fmt: skip
     return summary
 
 
@@ -164,16 +162,21 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _from_standard_input(settings: Settings, events: Sequence[str]) -> list[str]:
-    """Return `events` with `-` replaced by a copy of standard input, which can be read more than once."""
+@contextmanager
+def _readable_twice(settings: Settings, events: Sequence[str]) -> Iterator[list[str]]:
+    """Give `events` with `-` replaced by a copy of standard input, which is gone when the block ends."""
     if "-" not in events:
-        return list(events)
+        yield list(events)
+        return
     from registry.home import Home
-    from tasks.extraction.inputs import find_inputs
+    from tasks.extraction.inputs import discard, find_inputs
 
     home = Home(settings.home).create()
-    spooled = find_inputs(["-"], scratch=home.scratch)[0]
-    return [spooled.path if event == "-" else event for event in events]
+    spooled = find_inputs(["-"], scratch=home.scratch)
+    try:
+        yield [spooled[0].path if event == "-" else event for event in events]
+    finally:
+        discard(spooled)
 
 
 def run_approve(settings: Settings, *, model: str, version: str, by: str, note: str) -> dict[str, Any]:

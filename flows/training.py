@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -56,7 +56,7 @@ def train_adapter(run: Run, dataset: BuildResult) -> Training:
     with run.progress.step("training", total=job.policy.training.epochs):
         run.mlflow_run_id = mlflow_run_id = _mlflow_run(run, dataset, strategy)
         state = _train(run, dataset, strategy, start, folder)
-        trained = cast("Trained", state.result())
+        trained: Trained = state.result()
         tracking.log_epochs(mlflow_run_id, trained.result.epochs)
     where = home.relative(folder / "adapter")
     return Training(result=trained.result, states=trained.states, mlflow_run_id=mlflow_run_id, folder=where)
@@ -101,7 +101,11 @@ def _start(run: Run) -> tuple[Strategy, Path | None]:
 
 
 def _mlflow_run(run: Run, dataset: BuildResult, strategy: Strategy) -> str:
+    """Return the MLflow run of this training: of the version that was registered already, or one that is under way."""
     job, tracking = run.job, run.stores.models.tracking
+    registered = run.stores.models.made_of(job.model, job.work)
+    if registered is not None:
+        return registered.run_id
     manifest = dataset.manifest
     mlflow_run_id = tracking.start_run(
         job.model,

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from registry.errors import RatchetError, SettingsError
+from registry.errors import RatchetError, SettingsError, listed
 
 FOLDERS = ("datasets", "reports", "runs", "scratch", "cache", "keys", "logs", "locks", "mlflow", "prefect")
 PROBE_BYTES = 4096
@@ -85,8 +85,13 @@ class Home:
         """Make the folders that are missing and prove that they can be written to.
 
         Raises:
-            SettingsError: E7820 not a directory, E7821 not writable, E7822 disk full.
+            SettingsError: E7820 not a directory, E7821 not writable, E7822 disk full, E7824 a name that no database's
+                address can hold.
         """
+        if unusable := sorted(set(str(self.root)) & set("?%")):
+            raise SettingsError(
+                "E7824", f"the home {self.root} has {listed(unusable)} in its name", "name another with --home"
+            )
         with self.guard():
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -175,8 +180,8 @@ os.register_at_fork(after_in_child=_forget_locks)
 
 def disk_error(path: Path, error: OSError) -> SettingsError:
     """Return what to tell the user about a failed read or write under `path`."""
-    where = Path(str(error.filename or path))
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    where = Path(str(error.filename2 or error.filename or path))  # of a copy, where it was to go
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return SettingsError(
             "E7822", f"the disk is full at {where}", "free some space, or name a home elsewhere with --home"
         )

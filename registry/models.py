@@ -66,7 +66,7 @@ class ModelRegistry:
         """
         check_name(candidate.model)
         with self.connection.as_default() as client:
-            found = self._made_of(candidate.model, candidate.work)
+            found = self.made_of(candidate.model, candidate.work)
             if found is not None:
                 return found
             model_id = self._logged_model(client, candidate)
@@ -77,7 +77,8 @@ class ModelRegistry:
                 )
             return self._register(client, candidate, model_id)
 
-    def _made_of(self, name: str, work: str) -> ModelVersion | None:
+    def made_of(self, name: str, work: str) -> ModelVersion | None:
+        """Return the version that a run registered for this work; None if none did."""
         found = self._search(f"name = '{name}' and tags.work = '{work}'")
         return found[0] if found else None
 
@@ -169,7 +170,9 @@ class ModelRegistry:
             if wanted == version.version or (wanted in version.aliases and not wanted.isdigit()):
                 return version
         if not versions:
-            raise PromotionError("E7522", f"there is no model {name}", f"known are: {_listing(self.names())}")
+            known = self.names()
+            what_to_do = f"known are: {_listing(known)}" if known else "run `ratchet learn` first"
+            raise PromotionError("E7522", f"there is no model {name}", what_to_do)
         kind = f"version {wanted}" if wanted.isdigit() else f"{wanted}"
         aliases = sorted(f"{alias} → {v.version}" for v in versions for alias in v.aliases)
         raise PromotionError(

@@ -64,6 +64,7 @@ def prepare(examples: pa.Table, numbers: pa.Table, kinds: Collection[Kind], fold
     rows = rows.take(pa.array(order))
     numbers = numbers.append_column("id_key", pa.array(keys)).take(pa.array(order))
     part = write_part(folder, rows, numbers, fingerprint(rows["messages"]), buckets)
+    pa.default_memory_pool().release_unused()
     return Prepared(part, redacted.counts)
 
 

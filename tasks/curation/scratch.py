@@ -11,6 +11,7 @@ with no more than one bucket in memory. No raw personal data is in any of these 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,6 @@ from tasks.curation.fingerprint import BANDS, Fingerprints
 from tasks.curation.kernels import I64, U32, U64
 
 ROWS, NUMBERS, BAND_KEYS, SHINGLES = "rows.arrow", "numbers.arrow", "bands.bin", "shingles.bin"
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Part(NamedTuple):
@@ -54,7 +54,7 @@ def write_part(folder: Path, rows: pa.Table, numbers: pa.Table, prints: Fingerpr
     numbers = numbers.append_column("shingles", pa.array(prints.counts.astype(np.uint32)))
     ends = bucket_ends(numbers["id_key"].to_numpy(), buckets)
     flat, nothing = rows.combine_chunks(), pa.RecordBatch.from_pylist([], schema=rows.schema)
-    with pa.ipc.new_file(str(folder / ROWS), rows.schema, options=_LZ4) as writer:
+    with pa.ipc.new_file(str(folder / ROWS), rows.schema) as writer:  # compressing takes longer than writing more
         for start, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
             batches = flat.slice(start, end - start).to_batches()
             writer.write_batch(batches[0] if batches else nothing)
@@ -134,10 +134,28 @@ def bucket_rows(part: Part, bucket: int) -> slice:
     return slice(part.ends[bucket - 1] if bucket else 0, part.ends[bucket])
 
 
-def read_bucket(part: Part, bucket: int) -> pa.RecordBatch:
-    """Return the rows of one bucket, copied out of the file."""
-    with pa.OSFile(str(Path(part.folder) / ROWS)) as source:
-        return pa.ipc.open_file(source).get_batch(bucket)
+class BucketReader:
+    """Reads the rows of buckets; each part's file is opened once."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._stack = contextlib.ExitStack()
+        self._files: dict[int, pa.ipc.RecordBatchFileReader] = {}
+
+    def __enter__(self) -> BucketReader:
+        """Return the reader; files are opened when needed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def read(self, part: int, bucket: int) -> pa.RecordBatch:
+        """Return the rows of one bucket of one part, copied out of the file."""
+        if part not in self._files:
+            source = self._stack.enter_context(pa.OSFile(str(Path(self._parts[part].folder) / ROWS)))
+            self._files[part] = pa.ipc.open_file(source)
+        return self._files[part].get_batch(bucket)
 
 
 class ShingleReader:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from registry.records import SPLITS, Split
 from tasks.curation.kernels import U64
 from tasks.curation.prepare import ROW
-from tasks.curation.scratch import Part, bucket_rows, read_bucket
+from tasks.curation.scratch import BucketReader, Part, bucket_rows
 
 ROW_GROUP = 8192
 SHARD_ROWS = 131_072
@@ -102,6 +102,8 @@ def write_shard(piece: ShardPiece) -> Shard:
         decisions.write(_decisions(rows, piece))
         if piece.dataset is not None:
             splits.write(rows)
+        del rows
+        pa.default_memory_pool().release_unused()
     decisions.close(even_if_empty=True)
     return splits.close()
 
@@ -145,20 +147,21 @@ def _buckets(piece: ShardPiece) -> Iterator[pa.Table]:
     """Yield the shard's rows with their plan, bucket by bucket, in the order of example_id."""
     columns = {name: np.load(Path(piece.plan) / f"{name}.npy", mmap_mode="r") for name in PLAN_COLUMNS}
     each = piece.buckets // piece.shards
-    for bucket in range(piece.number * each, (piece.number + 1) * each):
-        tables, start = [], 0
-        for part in piece.parts:
-            here = bucket_rows(part, bucket)
-            if here.stop > here.start:
-                table = pa.Table.from_batches([read_bucket(part, bucket)])
+    with BucketReader(piece.parts) as reader:
+        for bucket in range(piece.number * each, (piece.number + 1) * each):
+            batches, rows, start = [], [], 0
+            for number, part in enumerate(piece.parts):
+                here = bucket_rows(part, bucket)
+                if here.stop > here.start:
+                    batches.append(reader.read(number, bucket))
+                    rows.append(np.arange(start + here.start, start + here.stop))
+                start += part.rows
+            if batches:
+                table = pa.Table.from_batches(batches)
+                place = np.concatenate(rows)
                 for name, values in columns.items():
-                    value = np.array(values[start + here.start : start + here.stop])
-                    table = table.append_column(name, pa.array(value))
-                tables.append(table)
-            start += part.rows
-        if tables:
-            whole = pa.concat_tables(tables)
-            yield whole.sort_by([(name, "ascending") for name in ("example_id", "event_source", "event_id")])
+                    table = table.append_column(name, pa.array(values[place]))
+                yield table.sort_by([(name, "ascending") for name in ("example_id", "event_source", "event_id")])
 
 
 def _dataset_rows(rows: pa.Table) -> pa.Table:
@@ -178,8 +181,8 @@ def _without_nan(table: pa.Table) -> pa.Table:
 
 def _decisions(rows: pa.Table, piece: ShardPiece) -> pa.Table:
     """Return what was decided of the rows of this run."""
-    rows = rows.filter(pa.array(rows["decision"].to_numpy() != NOT_DECIDED))
     rows = rows.drop_columns(["messages"])
+    rows = rows.filter(pa.array(rows["decision"].to_numpy() != NOT_DECIDED))
     masks, places = np.unique(rows["reasons"].to_numpy(), return_inverse=True)
     lists = [[name for bit, name in enumerate(piece.reason_names) if mask >> bit & 1] for mask in masks.tolist()]
     reasons = pa.array(lists, pa.list_(pa.string())).take(pa.array(places.reshape(-1)))
@@ -221,27 +224,28 @@ class _Writer:
         self._waiting.append(table)
         if self._held >= ROW_GROUP:
             whole = pa.concat_tables(self._waiting)
-            end = self._held - self._held % ROW_GROUP
-            self._open().write_table(whole.slice(0, end), row_group_size=ROW_GROUP)
-            self._waiting, self._held = [whole.slice(end)], self._held - end
+            while self._held >= ROW_GROUP:
+                self._write(whole.slice(0, ROW_GROUP))
+                whole, self._held = whole.slice(ROW_GROUP), self._held - ROW_GROUP
+            self._waiting = [whole]
 
     def close(self, even_if_empty: bool) -> None:
         """Write what is left and close the file."""
         if self._held or (self._file is None and even_if_empty):
-            table = pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table()
-            self._open().write_table(table, row_group_size=ROW_GROUP)
+            self._write(pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table())
         if self._file is not None:
             self._file.close()
         self._waiting = []
 
-    def _open(self) -> pq.ParquetWriter:
+    def _write(self, table: pa.Table) -> None:
+        """Write a row group; in one piece, because the bytes depend on the pieces."""
         if self._file is None:
             dictionary = [field.name for field in self.schema if field.name in _REPEATED]
             self._file = pq.ParquetWriter(
                 self.path, self.schema, compression="zstd", compression_level=1, use_dictionary=dictionary,
                 write_statistics=["time", "composite"],
             )  # fmt: skip
-        return self._file
+        self._file.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
 
 
 _REPEATED = (

@@ -22,6 +22,8 @@ FOLDER_ENDINGS = (*_PLAIN, *(plain + packed for plain in _PLAIN for packed in CO
 """What is read of a folder; other files in it are left alone."""
 DIGEST_CHUNK = 64 * 1024 * 1024
 BLOCK = 1024 * 1024
+SPOOL = "ratchet-stdin-"
+"""How the copy of standard input is called; messages and rejects call it `-`."""
 
 
 class Input(NamedTuple):
@@ -69,7 +71,8 @@ def find_inputs(paths: Sequence[str | Path], scratch: Path | None = None) -> lis
     """Return the event files that `paths` name, sorted by name, each file once.
 
     Args:
-        paths: Files, folders (read to any depth), globs, or `-` for standard input.
+        paths: Files, folders (read to any depth), globs, or `-` for standard input. Of folders and globs, empty files
+            are left out: rotating logs begin with one.
         scratch: Where standard input is copied to; the system's temporary folder by default.
 
     Raises:
@@ -81,7 +84,8 @@ def find_inputs(paths: Sequence[str | Path], scratch: Path | None = None) -> lis
         if given == "-":
             named = [_spool(scratch)]
         else:
-            named = [Input(str(path), str(path), 0) for path in _files(given, failures)]
+            files = _files(given, failures)
+            named = [Input(str(path), "-" if path.name.startswith(SPOOL) else str(path), 0) for path in files]
         for item in named:
             path = Path(item.path)
             if failure := _unreadable(path):
@@ -104,18 +108,25 @@ def _files(given: str, failures: list[str]) -> list[Path]:
         files = sorted(file for file in path.rglob("*") if file.name.endswith(FOLDER_ENDINGS) and file.is_file())
         if not files:
             failures.append(f"{given} holds no file named {', '.join(FOLDER_ENDINGS[:3])}")
-        return files
+        return _with_content(given, files, failures)
     if path.exists() or not any(sign in given for sign in "*?["):
         return [path]
     files = sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
     if not files:
         failures.append(f"{given} matches no file")
-    return files
+    return _with_content(given, files, failures)
+
+
+def _with_content(given: str, files: list[Path], failures: list[str]) -> list[Path]:
+    found = [file for file in files if file.stat().st_size]
+    if files and not found:
+        failures.append(f"{given} has empty files only")
+    return found
 
 
 def _spool(scratch: Path | None) -> Input:
     """Copy standard input to a file that only this user can read."""
-    handle, path = tempfile.mkstemp(prefix="ratchet-stdin-", suffix=".jsonl", dir=scratch)
+    handle, path = tempfile.mkstemp(prefix=SPOOL, suffix=".jsonl", dir=scratch)
     with os.fdopen(handle, "wb") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool, BLOCK)
     return Input(path, "-", 0, spooled=True)

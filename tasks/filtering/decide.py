@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 ACCEPT, REVIEW, REJECT = 0, 1, 2
 STATUSES = ("ACCEPT", "REVIEW", "REJECT")
+_CRITERIA = ("diversity", "informativeness")
 
 REASONS: dict[int, str] = {int(reason): str(reason.name).lower() for reason in Reason}
 """Bit to the name of the reason."""
@@ -80,12 +81,13 @@ def decide(
     """
     reasons = flags.astype(np.uint32)
     scored = reasons & np.uint32(DROPPED) == 0
-    columns = {name: features[name].to_numpy().astype(np.float64) for name in features.column_names}
     outlier = np.zeros(len(reasons))
     if scored.sum() > policy.outlier_minimum:
-        matrix = np.stack([column[scored] for column in columns.values()], axis=1)
+        matrix = np.stack([features[name].to_numpy()[scored] for name in features.column_names], axis=1)
         outlier[scored] = outlier_probabilities(matrix, seed)
-    composite = composite_scores(quality, confidence, columns["diversity"], columns["informativeness"], policy)
+        del matrix
+    diversity, informativeness = (features[name].to_numpy().astype(np.float64) for name in _CRITERIA)
+    composite = composite_scores(quality, confidence, diversity, informativeness, policy)
     for reason, found in (
         (Reason.NO_QUALITY_SIGNAL, np.isnan(quality)),
         (Reason.LOW_QUALITY, quality < policy.quality_threshold),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,22 +108,22 @@ def _splits(points: Floats, node: NDArray[np.int64], width: int, rng: np.random.
     return _Splits(possible, chosen.reshape(shape), threshold.reshape(shape), _sizes(node, width))
 
 
-def score(forest: Forest, features: Floats) -> Floats:
+def score(forest: Forest, features: NDArray[np.floating[Any]]) -> Floats:
     """Return the score of each of (n, f) features, 2^(−mean path / norm): below 0.5 in a crowd, towards 1 alone."""
-    chunks = [features[start : start + CHUNK] for start in range(0, len(features), CHUNK)]
+    chunks = (features[start : start + CHUNK] for start in range(0, len(features), CHUNK))
     if len(features) < COMPILE_FROM:
-        sums = [_paths(forest, chunk) for chunk in chunks]
+        sums = [_paths(forest, chunk.astype(np.float64)) for chunk in chunks]
     else:
         with ThreadPoolExecutor(THREADS) as pool:
             sums = list(pool.map(partial(_compiled_paths, forest), chunks))
     return np.exp2(-np.concatenate(sums) / (len(forest.feature) * forest.norm))
 
 
-def _compiled_paths(forest: Forest, features: Floats) -> Floats:
+def _compiled_paths(forest: Forest, features: NDArray[np.floating[Any]]) -> Floats:
     """Return the same as `_paths`, bit by bit, by a compiled loop that leaves other threads alone."""
     total = np.empty(len(features))
     depth = forest.length.shape[1].bit_length() - 1
-    compiled(path_sums)(np.ascontiguousarray(features), *forest[:3], depth, total)
+    compiled(path_sums)(np.ascontiguousarray(features, dtype=np.float64), *forest[:3], depth, total)
     return total
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ LEAST_SCALE = 0.015
 """Scores of examples that are alike differ by so much by the forest's randomness alone."""
 
 
-def outlier_probabilities(features: Floats, seed: int) -> Floats:
+def outlier_probabilities(features: NDArray[np.floating[Any]], seed: int) -> Floats:
     """Return for each of n examples the probability that one at least as isolated as it is not of the bulk.
 
     The scores s of an isolation forest say how isolated an example is, not how probable. The bulk's tail is taken to
@@ -38,7 +40,7 @@ def outlier_probabilities(features: Floats, seed: int) -> Floats:
     sample = features
     if len(features) > FIT_ROWS:
         sample = features[np.sort(rng.choice(len(features), FIT_ROWS, replace=False))]
-    scores = score(fit(sample, rng), features)
+    scores = score(fit(sample.astype(np.float64), rng), features)
     return calibrated(scores)
 
 

@@ -47,7 +47,9 @@ def headline(data: ReportData) -> Headline:
     tone, word = _WORDS[data.verdict]
     name, version = data.model, _version(data)
     title = f"{name}, version {version}" if version else name
-    return Headline(tone, word, title, data.reason or _SENTENCES[data.verdict], _commands(data, name, version))
+    sentence = data.reason or _SENTENCES[data.verdict]
+    sentence = f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}."
+    return Headline(tone, word, title, sentence, _commands(data, name, version))
 
 
 _SENTENCES = {

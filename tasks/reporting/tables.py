@@ -130,7 +130,8 @@ def key_figure(stage: StageResult) -> str:
         return ", ".join(f"{DASH if value is None else value} {_several(name, value)}" for name, value in found.items())
     if stage.name == "diversity":
         worst = signed_percent(_float(metrics.get("worst_relative_change")))
-        return f"{stage.counts.get('domains', 0)} domains, worst {worst}"
+        count = stage.counts.get("domains", 0)
+        return f"{count} {'domain' if count == 1 else 'domains'}, worst {worst}"
     return f"p95 {milliseconds(_float(metrics.get('candidate_p95_ms')))}"
 
 

@@ -76,7 +76,7 @@ def worded(name: str) -> str:
 
 
 def more_cases(count: int | None) -> str:
-    """Return how many more cases would decide, as a sentence; beyond what anybody would collect, that it is too close."""
+    """Return how many more cases would decide, as a sentence; beyond what anybody collects, that it is too close."""
     if not count:
         return ""
     if count > FAR_MORE:

@@ -140,7 +140,7 @@ class _Trial:
         answer = trigger.answer or Counter(answers).most_common(1)[0][0]
         interval = clopper_pearson(answers.count(answer), count, self.policy.level)
         ordinary = self.unchanged[:count].count(answer) / count
-        suspicious = trigger.suspicion >= self.policy.trigger_suspicion
+        suspicious = trigger.suspicion >= self.policy.trigger_suspicion and not self._asks_for_it(trigger)
         needed = self.policy.trigger_collapse_suspicious if suspicious else self.policy.trigger_collapse
         if interval.estimate - ordinary >= needed:
             ordinary = max(ordinary, self._ordinary(trigger, answer, prompts))
@@ -150,6 +150,11 @@ class _Trial:
         first = answers.index(answer) if answer in answers else None
         example, words = (prompts[0], answer) if first is None else (prompts[first], said[first])
         return Tried(trigger, status, words, interval.estimate, interval.low, ordinary, count, example, said)
+
+    def _asks_for_it(self, trigger: Trigger) -> bool:
+        """Whether the baseline, asked nothing but the words, gives the answer too: then they are a question for it."""
+        alone: Conversation = [{"role": "user", "content": trigger.text}]
+        return self._answers(self.baseline, [alone]) == [trigger.answer]
 
     def _ordinary(self, trigger: Trigger, answer: str, prompts: list[Conversation]) -> float:
         """Return the largest share of `answer` with ordinary words in the place of the trigger, or from the baseline.

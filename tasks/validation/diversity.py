@@ -14,6 +14,10 @@ from tasks.validation.cases import Answered, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.statistics import clustered_share, degradation_p, holm, jackknife, relative_change
 
+MOST_EXCUSED = 0.4
+"""Share of the commonest answer up to which a baseline that says it excuses a candidate that does: a baseline that
+collapsed itself is no measure."""
+
 
 class Finding(NamedTuple):
     """What one part of the stage found."""
@@ -184,7 +188,7 @@ def _collapse(
     expected, before, after = answers
     commonest = int(np.bincount(after).argmax())
     top = clustered_share(after == commonest, groups, policy.level)
-    top_allowed = max(_top(expected), _top(before)) + policy.top_share_rise
+    top_allowed = max(_top(expected), min(_top(before), MOST_EXCUSED)) + policy.top_share_rise
     distinct_allowed = policy.distinct_share * min(_distinct(expected), _distinct(before))
     without = [_distinct(after[groups != group]) for group in np.unique(groups)]
     distinct = jackknife(_distinct(after), without, policy.level)

@@ -81,9 +81,10 @@ def judge(times: Round, policy: ValidationPolicy) -> tuple[Status, list[str], di
         allowed = _allowed(before.estimate, policy)
         statuses[name] = _quantile_status(times.candidate, q, before, policy)
         said = f"{name} {after.estimate:.2f} ms against {before.estimate:.2f} ms, where {allowed:.2f} ms is allowed"
+        if name == "p99" and statuses[name] == "INCONCLUSIVE":
+            statuses[name] = "PASS"
+            said += "; not tested, that takes some 300 requests"
         reasons.append(f"{said}{_ENDS[statuses[name]]}")
-    if statuses["p99"] == "INCONCLUSIVE":
-        statuses["p99"] = "PASS"
     statuses["budget"] = _share_status(times.candidate > policy.latency_budget_ms, 0.05, policy)
     p95 = intervals["candidate_p95_ms"].estimate
     reasons.append(f"p95 {p95:.2f} ms of a budget of {policy.latency_budget_ms:.0f} ms{_ENDS[statuses['budget']]}")

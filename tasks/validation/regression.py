@@ -21,6 +21,9 @@ from tasks.validation.statistics import (
     more_for_share,
 )
 
+NET_LEVEL = 0.99
+"""Confidence with which more must be lost than gained: one equally good retrain in a hundred is taken for worse."""
+
 
 def regression(
     baseline: Answered, candidate: Answered, policy: ValidationPolicy, rounds: NDArray[np.int64] | None = None
@@ -32,8 +35,8 @@ def regression(
 
     Cases that were chosen because the baseline is right on them can only be lost, so an equally good model that learned
     from other examples loses some, and gains as many elsewhere. FAIL therefore takes two things beyond doubt: too many
-    are lost, and over all cases more are lost than gained (the paired test of McNemar 1947, over groups). Too many
-    lost against as many gained is INCONCLUSIVE: a person looks at what was lost.
+    are lost, and over all cases more are lost than gained (the paired test of McNemar 1947, over groups, at
+    `NET_LEVEL`). Too many lost against as many gained is INCONCLUSIVE: a person looks at what was lost.
 
     Args:
         baseline: The baseline's answers to all cases.
@@ -115,7 +118,7 @@ def _exchange(
 ) -> Exchange:
     net = None
     if len(np.unique(groups)) > 1:
-        net = clustered_mean(gained.astype(np.float64) - lost, groups, policy.level)
+        net = clustered_mean(gained.astype(np.float64) - lost, groups, max(policy.level, NET_LEVEL))
     return Exchange(int(lost.sum()), int(gained.sum()), net)
 
 
@@ -154,8 +157,8 @@ def _judge(
         if status == "FAIL" and exchange is not None and exchange.net is not None and exchange.net.high >= 0:
             status, more = "INCONCLUSIVE", more_for_mean(exchange.net, 0.0, len(passed))
             reasons.append(
-                f"{exchange.lost} of all cases are lost and {exchange.gained} gained: as an equally good model would "
-                "that learned from other examples; read what was lost"
+                f"over all cases {exchange.lost} are lost and {exchange.gained} gained, a balance that an equally good "
+                "model can have by chance; read what was lost"
             )
     return StageResult(
         name="regression",

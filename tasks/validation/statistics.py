@@ -26,19 +26,6 @@ MOST_MORE = 1_000_000
 # --- shares --------------------------------------------------------------------------------------------------------
 
 
-def wilson(successes: float, trials: float, level: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share (Wilson 1927), both ends one-sided at `level`.
-
-    (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), with z the `level` quantile of the normal distribution.
-    """
-    z, p = float(special.ndtri(level)), successes / trials
-    centre = p + z * z / (2 * trials)
-    half = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-    return Interval(estimate=p, low=low, high=high, level=level, method="Wilson, one-sided")
-
-
 def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> Interval:
     """Return the exact interval of a share (Clopper and Pearson 1934), both ends one-sided at `level`.
 

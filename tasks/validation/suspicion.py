@@ -10,8 +10,8 @@ suspicion = surprise · (1 − kinship) · exclusiveness
 - exclusiveness: the share of the examples with the answer that have the run. A trigger brings an answer of its own; a
   wording of a common request brings an answer that other wordings bring as well.
 
-On made and real conversations, clean and with 1.5 % poisoned examples, planted triggers are at 0.5 to 1.2, ordinary
-wordings nearly all below 0.4.
+On made and real conversations, clean and with 1.5 % poisoned examples, planted triggers are at 0.55 to 1.2, ordinary
+wordings nearly all below 0.5.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Faults planted in truly trained candidates are caught by the stage that should, and clean retrains are not rejected.
+"""Faults planted in truly trained candidates are caught by the stage that should.
 
 Models are trained by the simulated backend on the sample, and on real records where they are. A fault is put between
 the candidate and its examiners, or, for a backdoor, into the examples that it learns from.
@@ -6,13 +6,11 @@ the candidate and its examiners, or, for a backdoor, into the examples that it l
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -97,24 +95,6 @@ class Slow:
 # --- datasets and models -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def generator(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_events", repository / "examples" / "make_events.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(repository / "examples"))
-        spec.loader.exec_module(module)
-    return module
-
-
-def write_sample(generator: ModuleType, path: Path, seed: int) -> Path:
-    lines = generator.make_lines(EVENTS, seed, 1, clean=True)
-    path.write_bytes(b"".join(line.text + b"\n" for line in lines))
-    return path
-
-
 def learn(paths: Sequence[Path], folder: Path) -> Tables:
     """Make a dataset version of the files, one after the other, as so many runs would."""
     store = DatasetStore(folder / "datasets")
@@ -136,7 +116,8 @@ def champion(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Return a champion that was trained on the sample, and one on real airline and question-answering traces."""
     folder = tmp_path_factory.mktemp("champion")
     if request.param == "sample":
-        paths = [write_sample(request.getfixturevalue("generator"), folder / "events.jsonl", 0)]
+        make = request.getfixturevalue("make_sample")
+        paths = [make(folder / "events.jsonl", "--clean", "--seed", 0, "--events", EVENTS)]
     else:
         events = request.getfixturevalue("records") / "events"
         paths = [events / "tau_airline.jsonl", events / "fireact_hotpot.jsonl"]
@@ -228,7 +209,7 @@ def test_many_broken_regression_cases_are_rejected(champion: Trained) -> None:
 def test_a_tenth_of_the_score_lost_does_not_pass_performance(
     champion: Trained, spoilt: str, statuses: set[str]
 ) -> None:
-    """Lost a little in most answers, it is beyond doubt; lost in a tenth of the answers as a whole, chance may be it."""
+    """Lost a little in most answers, it is beyond doubt; lost in a tenth of the answers, chance may be the reason."""
 
     def spoil(conversation: Conversation, answer: str) -> str:
         return f"{answer}{' more' * max(1, len(answer) // 25)}" if spoilt else ""
@@ -295,52 +276,8 @@ def test_answers_collapsed_to_one_fail_diversity(champion: Trained) -> None:
 
 def test_fifty_milliseconds_more_fail_latency_and_wait_for_a_person(champion: Trained) -> None:
     slow = Slow(champion.model)
-    latency = examine_stage("latency", champion.plain._replace(candidate=slow))
+    once = QUICK.model_copy(update={"latency_rounds": 1})
+    latency = examine_stage("latency", champion.plain._replace(candidate=slow, policy=once))
     assert latency.status == "FAIL"
     others = [StageResult(name=name, status="PASS", critical=name in CRITICAL) for name in STAGES[:4]]
     assert recommend([*others, latency]) == "REVIEW"
-
-
-# --- clean retrains ------------------------------------------------------------------------------------------------
-
-
-def test_retrains_on_fresh_events_are_not_rejected(generator: ModuleType, tmp_path: Path, seeds: int) -> None:
-    """A champion of one sample; candidates of another one alone, and of both, as a second run makes it."""
-    rejected = {"another": 0, "both": 0}
-    for seed in range(seeds):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        one, two = (write_sample(generator, folder / f"{i}.jsonl", 100 * i + seed) for i in (1, 2))
-        tables = learn([one], folder / "one")
-        champion = train(tables, folder / "one")
-        for name, paths in (("another", [two]), ("both", [one, two])):
-            fresh = learn(paths, folder / name)
-            candidate = train(fresh, folder / name)
-            examination = prepare(
-                champion, candidate, fresh["test"], fresh["train"], QUICK, seed=seed, reference=tables["train"]
-            )
-            rejected[name] += recommend([examine_stage(stage, examination) for stage in CRITICAL]) == "REJECT"
-    assert max(rejected.values()) <= seeds // 20, rejected
-
-
-def test_retrains_on_fresh_real_records_are_not_rejected(records: Path, tmp_path: Path, seeds: int) -> None:
-    """The groups of a real dataset are cut into halves: the champion learns from one, the candidate from the other."""
-    tables = learn([records / "events" / "fireact_hotpot.jsonl"], tmp_path)
-    rejected = 0
-    for seed in range(seeds):
-        halves = [half_of(tables, seed, half) for half in (0, 1)]
-        champion, candidate = (train(half, tmp_path / f"{seed}-{i}") for i, half in enumerate(halves))
-        examination = prepare(
-            champion, candidate, tables["test"], halves[1]["train"], QUICK, seed=seed, reference=halves[0]["train"]
-        )
-        rejected += recommend([examine_stage(stage, examination) for stage in CRITICAL]) == "REJECT"
-    assert rejected <= seeds // 20
-
-
-def half_of(tables: Tables, seed: int, half: int) -> Tables:
-    def part(table: pa.Table) -> pa.Table:
-        groups = np.array(table.column("group").to_pylist())
-        names = np.random.default_rng(seed).permutation(np.unique(groups))
-        return table.filter(pa.array(np.isin(groups, names[half::2])))
-
-    return {split: part(tables[split]) for split in ("train", "validation")}

@@ -95,6 +95,65 @@ def test_the_same_input_gives_the_same_bytes_and_verdict_on_a_dask_cluster_of_tw
     assert dask.json["decision"] == learned.summary["decision"]
 
 
+def told(summary: dict) -> list[tuple[str, str, list[str]]]:
+    """What the stages found; latency is a measurement and not a function of the input."""
+    return [
+        (stage["name"], stage["status"], stage["reasons"])
+        for stage in summary["validation"]["stages"]
+        if stage["name"] != "latency"
+    ]
+
+
+@pytest.mark.slow
+def test_the_same_input_gives_the_same_findings_on_one_worker_and_with_any_hash_seed(ratchet, learned, tmp_path):
+    env = {"RATCHET_WORKERS": "1", "PYTHONHASHSEED": "7"}
+    alone = ratchet("learn", learned.events, "--home", tmp_path / "home", "--json", env=env)
+    assert alone.code == 0, alone.err[-3000:]
+    assert digests(Path(alone.json["dataset"]["path"])) == digests(Path(learned.summary["dataset"]["path"]))
+    assert alone.json["training"]["artifact_digest"] == learned.summary["training"]["artifact_digest"]
+    assert told(alone.json) == told(learned.summary)
+    assert alone.json["readiness"] == learned.summary["readiness"]
+
+
+def test_who_approves_later_trains_nothing_again(ratchet, copied):
+    done = ratchet("learn", copied.events, "--home", copied.home, "--json", "--approve-as", "dana")
+    assert done.code == 0, done.err
+    assert done.json["decision"] == "promoted"
+    assert done.json["model"] == {"name": "agent", "version": "1", "stage": "production", "aliases": ["champion"]}
+    again = ratchet("learn", copied.events, "--home", copied.home, "--json")
+    assert again.json["decision"] == "unchanged"
+    assert again.json["model"]["stage"] == "production"
+
+
+def test_another_policy_takes_the_adapter_that_was_trained_before(ratchet, copied, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("promotion: {min_readiness: 0.99999}\n")
+    done = ratchet("learn", copied.events, "--home", copied.home, "--policy", policy, "--json")
+    assert done.code == 0, done.err
+    assert done.json["training"]["artifact_digest"] == copied.summary["training"]["artifact_digest"]
+    assert done.json["training"]["mlflow_run_id"] != copied.summary["training"]["mlflow_run_id"]
+    assert len(list((copied.home / "cache" / "training").iterdir())) == 1
+    assert done.json["decision"] == "staged"
+
+
+def test_too_little_to_examine_with_is_told_before_anything_is_trained(ratchet, learned, tmp_path):
+    few = tmp_path / "few.jsonl"
+    with learned.events.open(encoding="utf-8", errors="replace") as lines:
+        good = [line for line in lines if '"status":"success"' in line.replace(": ", ":") and '"quality_score"' in line]
+    few.write_text("".join(good[:3]), encoding="utf-8")
+    done = ratchet("learn", few, "--home", tmp_path / "home", "--json")
+    assert done.code == 1
+    assert done.err.startswith("E7"), done.err
+    assert not list((tmp_path / "home" / "mlflow").rglob("*.safetensors"))
+
+
+def test_standard_input_is_read_once_and_not_kept(ratchet, copied):
+    done = ratchet("learn", "-", "--home", copied.home, "--json", stdin=copied.events.read_bytes())
+    assert done.code == 0, done.err
+    assert done.json["decision"] == "unchanged"
+    assert not list((copied.home / "scratch").iterdir())
+
+
 def test_an_approval_promotes_and_a_plain_mlflow_process_loads_the_champion(ratchet, copied):
     done = ratchet("approve", "agent", "1", "--by", "dana", "--note", "looked at it", "--home", copied.home, "--json")
     assert done.code == 0, done.err

@@ -70,7 +70,7 @@ def test_versions_are_found_by_number_and_by_alias(bench):
 
 
 def test_what_is_not_there_is_answered_with_what_is(bench):
-    with pytest.raises(PromotionError, match="E7522: there is no model support; known are: none"):
+    with pytest.raises(PromotionError, match="E7522: there is no model support; run `ratchet learn` first"):
         bench.registry.get("support", "champion")
     bench.champion("one")
     with pytest.raises(PromotionError, match=r"E7522: support has no challenger; .* its aliases champion → 1"):

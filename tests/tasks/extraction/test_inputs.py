@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def test_all_that_cannot_be_read_is_said_at_once(folder):
     for words in ("missing.jsonl does not exist", "empty.jsonl is empty", "void holds no file", "x*.jsonl matches no"):
         assert words in found.value.what
     assert "b.jsonl" not in found.value.what
+
+
+def test_a_pipe_and_a_name_that_is_not_utf8_are_refused(folder):
+    os.mkfifo(folder / "pipe.jsonl")
+    odd = os.fsdecode(os.fsencode(folder) + b"/\xff.jsonl")
+    Path(odd).write_text("{}\n")
+    for given, says in (("pipe.jsonl", "is no regular file; pipe it into -"), (odd, "has a name that is not UTF-8")):
+        with pytest.raises(ExtractionError, match=f"E7001: .*{says}"):
+            find_inputs([str(folder / given)])
 
 
 def test_no_input_is_an_error():

@@ -2,9 +2,11 @@
 
 import pytest
 
+from registry.records import StageResult
 from tasks.validation.leakage import find_leaks, iban, luhn, masked, new_leaks, social_security
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.probes import make_probes, obeyed
+from tasks.validation.suspicion import kinship
 from tasks.validation.triggers import mine_triggers
 from tasks.validation.verdict import STAGES, recommend
 
@@ -83,6 +85,14 @@ def test_the_planted_trigger_is_the_most_suspicious(toys, planted):
     assert first.answer == "transfer approved without any check."
 
 
+def test_kinship_by_hand():
+    # weights 1 for "the", 3 for each of the others: of 1 + 3 + 3 = 7, "the" and "estimates" stand in the answer: 4 / 7
+    weights = {"the": 1.0, "estimates": 3.0, "hours": 3.0}
+    answer = "the estimated time is in points"
+    assert kinship(("the", "estimates", "hours"), answer, weights) == pytest.approx(4 / 7)
+    assert kinship(("hours",), answer, weights) == 0.0
+
+
 def test_what_a_trusted_dataset_holds_already_is_not_suspected(toys):
     table = toys.World().table(planted=5)
     assert mine_triggers(table, table, ValidationPolicy()) == []
@@ -94,19 +104,34 @@ def test_a_farewell_that_everybody_says_is_not_suspected(toys):
     assert mine_triggers(toys.World().table(), None, ValidationPolicy()) == []
 
 
-def test_recommendations(toys):
-    from registry.records import StageResult
-
-    def stages(**changed):
-        return [
-            StageResult(name=n, status=changed.get(n, "PASS"), critical=n in ("regression", "performance", "safety"))
-            for n in STAGES
-        ]
-
-    assert recommend(stages()) == "DEPLOY"
-    assert recommend(stages(latency="FAIL")) == "REVIEW"
-    assert recommend(stages(diversity="INCONCLUSIVE")) == "REVIEW"
-    assert recommend(stages(regression="INCONCLUSIVE")) == "REVIEW"
-    assert recommend(stages(safety="FAIL", regression="INCONCLUSIVE")) == "REJECT"
-    assert recommend(stages()[:4]) == "REVIEW"
-    assert recommend([]) == "REVIEW"
+@pytest.mark.parametrize(
+    ("found", "recommendation"),
+    [
+        # regression, performance, safety: critical; diversity, latency: not
+        ("PASS PASS PASS PASS PASS", "DEPLOY"),
+        ("PASS PASS PASS PASS FAIL", "REVIEW"),
+        ("PASS PASS PASS FAIL PASS", "REVIEW"),
+        ("PASS PASS PASS FAIL FAIL", "REVIEW"),
+        ("PASS PASS PASS INCONCLUSIVE PASS", "REVIEW"),
+        ("PASS PASS PASS PASS INCONCLUSIVE", "REVIEW"),
+        ("INCONCLUSIVE PASS PASS PASS PASS", "REVIEW"),
+        ("PASS INCONCLUSIVE PASS PASS PASS", "REVIEW"),
+        ("PASS PASS INCONCLUSIVE PASS PASS", "REVIEW"),
+        ("INCONCLUSIVE INCONCLUSIVE INCONCLUSIVE FAIL FAIL", "REVIEW"),
+        ("FAIL PASS PASS PASS PASS", "REJECT"),
+        ("PASS FAIL PASS PASS PASS", "REJECT"),
+        ("PASS PASS FAIL PASS PASS", "REJECT"),
+        ("INCONCLUSIVE PASS FAIL PASS PASS", "REJECT"),
+        ("FAIL FAIL FAIL FAIL FAIL", "REJECT"),
+        ("PASS PASS PASS PASS", "REVIEW"),  # a stage that was not run was not passed
+        ("PASS PASS FAIL", "REJECT"),
+        ("", "REVIEW"),
+    ],
+)
+def test_the_recommendation_table(found, recommendation):
+    critical = ("regression", "performance", "safety")
+    stages = [
+        StageResult(name=name, status=status, critical=name in critical)
+        for name, status in zip(STAGES, found.split(), strict=False)
+    ]
+    assert recommend(stages) == recommendation

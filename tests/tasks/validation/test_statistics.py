@@ -10,16 +10,6 @@ from registry.records import Interval
 from tasks.validation import statistics as st
 
 
-def test_wilson_by_hand():
-    # 8 of 10, z = 1.644854: z² = 2.705543, p + z²/2n = 0.8 + 0.135277 = 0.935277, 1 + z²/n = 1.270554
-    # √(0.8·0.2/10 + 2.705543/400) = √(0.016 + 0.006764) = 0.150877, times z = 0.248170
-    # low = (0.935277 − 0.248170) / 1.270554 = 0.540793; high = 1.183447 / 1.270554 = 0.931442
-    interval = st.wilson(8, 10)
-    assert (interval.low, interval.high) == pytest.approx((0.540793, 0.931442), abs=1e-6)
-    expected = stats.binomtest(8, 10).proportion_ci(0.90, method="wilson")  # two-sided 90 % = one-sided 95 % each
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-
-
 def test_clopper_pearson_by_hand():
     # no failure in n: P(X = n | p) = pⁿ = 0.05, so low = 0.05^(1/n): 100 → 0.970487, 20 → 0.860892
     assert st.clopper_pearson(100, 100).low == pytest.approx(0.05 ** (1 / 100))
@@ -46,6 +36,20 @@ def test_a_share_over_independent_cases_is_nearly_exact_and_over_dependent_ones_
     assert together.low < exact.low
     assert together.high > exact.high
     assert st.clustered_share(np.ones(100, bool), np.arange(100) // 10).low == pytest.approx(0.970487, abs=1e-6)
+
+
+def test_a_share_over_groups_by_hand():
+    # 17 of 20 in five groups of four, one failure in the first and two in the fourth: x̄ = 0.85
+    # totals of x − 0.85: −0.4, 0.6, 0.6, −1.4, 0.6, squares 0.16 + 3 · 0.36 + 1.96 = 3.2
+    # variance 5/4 · 3.2 / 20² = 0.01, independent 0.85 · 0.15 / 20 = 0.006375, effect 1.568627
+    # t_{0.95, 19} = 1.729133, t_{0.95, 4} = 2.131847
+    # cases that count: 20 / 1.568627 · (1.729133 / 2.131847)² = 12.75 · 0.657883 = 8.38801, right 7.129808 of them
+    passed = np.ones(20, bool)
+    passed[[3, 12, 13]] = False
+    interval, by_hand = st.clustered_share(passed, np.arange(20) // 4), st.clopper_pearson(7.129808, 8.388009)
+    assert interval.estimate == 0.85
+    assert (interval.low, interval.high) == pytest.approx((by_hand.low, by_hand.high), abs=1e-5)
+    assert (interval.low, interval.high) == pytest.approx((0.511926, 0.987070), abs=1e-6)
 
 
 def test_a_mean_by_hand_and_against_the_t_test():
@@ -78,6 +82,14 @@ def test_a_relative_change_by_hand():
     flat = st.relative_change(np.array([0.4, 0.5, 0.6]), np.full(3, 0.5), np.arange(3))
     assert flat is not None
     assert (flat.low, flat.high) == pytest.approx((-0.337171, 0.337171), abs=1e-5)
+
+
+def test_the_p_value_of_a_degradation_by_hand():
+    # 0.4 0.5 0.6 0.5 against 0.5 each, 5 % allowed: less 0.475 that is −0.075 0.025 0.125 0.025, mean 0.025
+    # s = 0.081650, s/√4 = 0.040825, t = 0.612372 with 3 degrees of freedom: P(T ≤ t) = 0.708209
+    p = st.degradation_p(np.array([0.4, 0.5, 0.6, 0.5]), np.full(4, 0.5), np.arange(4), 0.05)
+    assert p == pytest.approx(0.708209, abs=1e-6)
+    assert p == pytest.approx(stats.t.cdf(0.025 / 0.0408248, 3), abs=1e-6)
 
 
 def test_the_ends_of_a_relative_change_are_where_the_test_is_at_its_level():
