@@ -1,11 +1,11 @@
 """The data stage: events → written dataset, on two worker processes.
 
-    python -m benchmarks.data_stage                        100 k and 1 M events, small input, planted truth
-    python -m benchmarks.data_stage --counts 100000 1000000 4000000
+    python -m benchmarks.data_stage                        100 k, 1 M and 4 M events, small input, planted truth
+    python -m benchmarks.data_stage --counts 100000        only so many, and the small input
 
-Each size is built in a process of its own, so that no memory is left of another. The first build of the smallest size is
-not measured: it fills the cache of compiled kernels. The limit is msgspec decoding the same lines to typed structs and
-doing nothing else, on as many processes.
+Each size is built in a process of its own, so that no memory is left of another. The first build of the smallest size
+is not measured: it fills the cache of compiled kernels. The limit is msgspec decoding the same lines to typed structs
+and doing nothing else, on as many processes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import Figure, figure, table
+
 WORKERS = 2
-SMALL = 1000
+SMALL, MANY = 1_000, 1_000_000
+COUNTS = (100_000, MANY, 4 * MANY)
 
 
 def events_file(folder: Path, count: int) -> Path:
@@ -79,7 +82,7 @@ def measure(path: Path, workers: int) -> dict[str, Any]:
             cpu = cpu_seconds(os.getpid()) - idle
         found = near_duplicates(made.decisions, path)
     counts = {"events": made.events.read, "examples": sum(made.manifest.splits.values())}
-    return {"seconds": seconds, "cpu": cpu, "peak": memory.bytes, "steps": steps, "digest": made.manifest.digest, **counts, **found}
+    return {"seconds": seconds, "cpu": cpu, "peak": memory.bytes, "steps": steps, **counts, **found}
 
 
 def near_duplicates(decisions: Path, path: Path) -> dict[str, float]:
@@ -122,6 +125,7 @@ def limit(path: Path, workers: int) -> float:
 
 def _decode_piece(piece: tuple[str, int, int]) -> int:
     import msgspec
+
     from tasks.extraction.event import Event
 
     path, start, end = piece
@@ -157,42 +161,44 @@ def in_fresh_process(path: Path, workers: int) -> dict[str, Any]:
     return result
 
 
-def measurements(folder: Path, counts: Sequence[int], workers: int = WORKERS) -> dict[str, Any]:
-    """Return every figure of the data stage, by name."""
-    figures: dict[str, Any] = {"small_seconds": small(events_file(folder, SMALL))}
+def results(folder: Path, counts: Sequence[int] = COUNTS, workers: int = WORKERS) -> list[Figure]:
+    """Measure everything of this file; `folder` is for events, which are made where they are not there yet."""
+    small_seconds = small(events_file(folder, SMALL))
     in_fresh_process(events_file(folder, min(counts)), workers)
-    seconds = []
+    figures, seconds = [], []
     for count in counts:
         path = events_file(folder, count)
         result = in_fresh_process(path, workers)
-        result["per_second"] = count / result["seconds"]
-        result["limit_seconds"] = limit(path, workers)
-        result["times_limit"] = result["seconds"] / result["limit_seconds"]
         seconds.append(result["seconds"])
-        figures[f"{count}"] = result
-        print(_line(count, result), flush=True)
-    if len(counts) > 1:
-        figures["exponent"] = math.log(seconds[-1] / seconds[0]) / math.log(counts[-1] / counts[0])
-        print(
-            f"time grows with exponent {figures['exponent']:.3f} from {counts[0]:,} to {counts[-1]:,} (wanted ≤ 1.05)"
+        figures += _figures(count, result, limit(path, workers))
+        steps = ", ".join(f"{name} {took:.1f} s" for name, took in result["steps"].items())
+        sys.stderr.write(
+            f"{count:,} events: {result['seconds']:.1f} s, {result['cpu']:.0f} s of processors ({steps})\n"
         )
-    print(f"{SMALL:,} events in a fresh process: {figures['small_seconds']:.2f} s (wanted ≤ 1.5)")
-    return figures
+    if len(counts) > 1:
+        exponent = math.log(seconds[-1] / seconds[0]) / math.log(counts[-1] / counts[0])
+        figures.append(figure(f"exponent of time, {counts[0]:,} to {counts[-1]:,} events", exponent, most=1.05))
+    return [*figures, figure(f"{SMALL:,} events in a fresh process", small_seconds, "s", most=1.5)]
 
 
-def _line(count: int, result: dict[str, Any]) -> str:
-    steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result["steps"].items())
-    return (
-        f"{count:,} events: {result['seconds']:.1f} s, {result['per_second']:,.0f} events/s, "
-        f"{result['times_limit']:.1f} × decoding alone, peak {result['peak'] / 1e9:.2f} GB, near-duplicates: recall "
-        f"{result['recall']:.4f}, precision {result['precision']:.4f} of {result['planted']:,} ({steps})"
-    )
+def _figures(count: int, result: dict[str, Any], limit_seconds: float) -> list[Figure]:
+    """Return the figures of one size; what is wanted of the speed is wanted of a million events."""
+    many = count == MANY
+    memory = {MANY: 1.2, 4 * MANY: 1.6}.get(count)
+    name, planted = f"{count:,} events", f"of {result['planted']:,} planted"
+    return [
+        figure(f"{name}, {WORKERS} workers", count / result["seconds"], "events/s", least=40_000 if many else None),
+        figure(f"{name}, to decoding alone", result["seconds"] / limit_seconds, "×", most=10 if many else None),
+        figure(f"{name}, peak memory of all processes", result["peak"] / 1e9, "GB", most=memory),
+        figure(f"{name}, near-duplicates found {planted}", result["recall"], least=0.98),
+        figure(f"{name}, near-duplicates that are some", result["precision"], least=0.98),
+    ]
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "ratchet-bench")
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--one", type=Path, help="measure one file in this process and print JSON")
@@ -201,7 +207,7 @@ def main() -> None:
         print(json.dumps(measure(options.one, options.workers)))
         return
     options.folder.mkdir(parents=True, exist_ok=True)
-    measurements(options.folder, options.counts, options.workers)
+    print(table(results(options.folder, options.counts, options.workers)))
 
 
 if __name__ == "__main__":

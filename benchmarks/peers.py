@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers                  needs the extra `bench`: pip install -e '.[bench]'
 
-datatrove: its readers, filters, MinHash deduplication and Parquet writer, on two workers, with a tokenizer that splits at
-blanks (several times as fast as its own) and our bands, rows and n-grams. pandas: one process, datasketch's MinHash LSH.
-Neither redacts, keeps groups of a split together, looks for outliers or notes why an example was dropped, as ours does.
+datatrove: its readers, filters, MinHash deduplication and Parquet writer, on two workers, with a tokenizer that splits
+at blanks (several times as fast as its own) and our bands, rows and n-grams. pandas: one process, datasketch's MinHash
+LSH. Neither redacts, keeps groups on one side, looks for outliers or notes why an example was dropped, as ours does.
 
 The peers work on some thousand events, because more would take them hours; rates are per event. Ours is measured on the
 same file, where starting takes most of the time, and on a large one; peers do not get faster with size.
@@ -13,16 +13,18 @@ same file, where starting takes most of the time, and on a large one; peers do n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.data_stage import WORKERS, events_file, in_fresh_process
-from benchmarks.figures import Figure, show
+from benchmarks.figures import Figure, figure, table
 
 PEERS_EVENTS, OUR_EVENTS = 20_000, 1_000_000
 NGRAM, BANDS, ROWS, JACCARD = 3, 25, 5, 0.8
@@ -89,6 +91,19 @@ def words_at_blanks() -> Any:
     return Blanks()
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what this process and those that it starts write to standard error: datatrove's pages of statistics."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def with_datatrove(path: Path, folder: Path) -> int:
     """Do the job with datatrove and return how many examples there are in the end."""
     from datatrove.executor import LocalPipelineExecutor
@@ -109,7 +124,8 @@ def with_datatrove(path: Path, folder: Path) -> int:
 
     def stage(name: str, pipeline: list[Any], tasks: int = WORKERS) -> None:
         logs = str(folder / "logs" / name)
-        LocalPipelineExecutor(pipeline, tasks=tasks, workers=min(tasks, WORKERS), logging_dir=logs).run()
+        with quiet():
+            LocalPipelineExecutor(pipeline, tasks=tasks, workers=min(tasks, WORKERS), logging_dir=logs).run()
 
     at = {name: str(folder / name) for name in ("good", "signatures", "buckets", "removed", "out")}
     stage("filter", [
@@ -166,24 +182,23 @@ def _rows(folder: Path) -> int:
 PEERS: dict[str, Callable[[Path, Path], int]] = {"datatrove": with_datatrove, "pandas + datasketch": with_pandas}
 
 
-def results(folder: Path, count: int = PEERS_EVENTS, ours: int = OUR_EVENTS) -> Iterable[Figure]:
-    """Yield the rates of the peers and of ours, and their ratio."""
-    path = events_file(folder, count)
-    rates = {}
+def results(folder: Path, count: int = PEERS_EVENTS, ours: int = OUR_EVENTS) -> list[Figure]:
+    """Measure the peers on `count` events, and ours on these and on `ours`; `folder` is for events and scratch."""
+    path, rates, figures = events_file(folder, count), {}, []
     for name, work in PEERS.items():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             begun = time.perf_counter()
             examples = work(path, Path(scratch))
             rates[name] = count / (time.perf_counter() - begun)
-        yield Figure(f"{name}, {count:,} events to {examples:,} examples", rates[name], "events/s")
-    best = max(rates.values())
+        figures.append(figure(f"{name}, {count:,} events to {examples:,} examples", rates[name], "events/s"))
     for size in (count, ours):
         result = in_fresh_process(events_file(folder, size), WORKERS)
         rate = size / result["seconds"]
-        yield Figure(f"ours, {size:,} events to {result['examples']:,} examples", rate, "events/s")
+        figures.append(figure(f"ours, {size:,} events to {result['examples']:,} examples", rate, "events/s"))
         for name, other in rates.items():
-            wanted = WANTED if other == best and size == ours else None
-            yield Figure(f"ours, {size:,} events, to {name}", rate / other, "×", at_least=wanted)
+            least = WANTED if size == ours and other == max(rates.values()) else None
+            figures.append(figure(f"ours, {size:,} events, to {name}", rate / other, "×", least=least))
+    return figures
 
 
 def main() -> None:
@@ -194,7 +209,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "ratchet-bench")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    show(results(options.folder, options.count, options.ours))
+    print(table(results(options.folder, options.count, options.ours)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pydantic
 
 from registry.errors import CurationError, IntegrityError, listed
+from registry.files import flush, locked
 from registry.home import disk_error
 from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_json
 
@@ -212,8 +213,8 @@ class DatasetStore:
         with guarded(folder):
             (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             for path in [*(staging / file.path for file in manifest.files), staging / MANIFEST, staging]:
-                _flush(path)
-            with _locked(folder / ".commit.lock"):
+                flush(path)
+            with locked(folder / ".commit.lock"):
                 if self.latest(manifest.name) != manifest.parent or final.exists():
                     raise CurationError(
                         "E7212",
@@ -222,7 +223,7 @@ class DatasetStore:
                     )
                 (staging / _LOCK).unlink(missing_ok=True)
                 staging.rename(final)
-                _flush(folder)
+                flush(folder)
         return final
 
     def _verify(self, manifest: DatasetManifest, files: Sequence[SplitFile]) -> None:
@@ -252,7 +253,7 @@ class DatasetStore:
         """Remove what dead writers left."""
         for staging in folder.glob(f"{_STAGING}*"):
             try:
-                with _locked(staging / _LOCK, wait=False):
+                with locked(staging / _LOCK, wait=False):
                     shutil.rmtree(staging, ignore_errors=True)
             except BlockingIOError:
                 continue  # its writer lives
@@ -304,22 +305,3 @@ def guarded(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise disk_error(path, error) from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -160,7 +160,8 @@ def _suspicious(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
         return _matches(column, pattern)
     encoded = column.combine_chunks().dictionary_encode()
     places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-    return np.append(_matches(encoded.dictionary, pattern), False)[places]
+    found: NDArray[np.bool_] = np.append(_matches(encoded.dictionary, pattern), [False])[places]
+    return found
 
 
 def _matches(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:

@@ -135,7 +135,7 @@ def find_fields(  # noqa: C901  one loop over bytes that a compiler takes whole
     return used
 
 
-def write_texts(
+def write_texts(  # noqa: C901  one loop over bytes that a compiler takes whole
     data: Bytes, spans: I64, counts: I64, escapes: Bytes, white: Marks, text: Bytes, starts: I64, plain: Marks
 ) -> int:
     """Write the texts that `find_fields` found, row after row, and where each row's start; return how many bytes.

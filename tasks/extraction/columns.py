@@ -48,8 +48,8 @@ EXAMPLES = pa.schema(
 
 `position` orders a part's examples and feedback. Keys are 0 where there is nothing to key; `work_key` is that of trace
 and agent, `content_key` that of the messages and scores. `flags` are bits of `registry.records.Reason`. `messages` is
-`[]` where the flags say that the trace teaches nothing. `said` is what the assistant says and calls, with blanks between,
-`answers` how many messages that are, and `calls` how many calls.
+`[]` where the flags say that the trace teaches nothing. `said` is what the assistant says and calls, with blanks
+between, `answers` how many messages that are, and `calls` how many calls.
 """
 
 FEEDBACK = pa.schema(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tasks.extraction.event import Data, Step, Task
 from tasks.extraction.messages import (
@@ -66,8 +66,8 @@ class Builder:
         "spoken",
         "thought",
         "tools",
-        "users",
         "unknown",
+        "users",
     )
 
     def __init__(self) -> None:

@@ -154,7 +154,7 @@ def _word_counts(texts: pa.Array, compile_from: int) -> NDArray[np.float64]:
     counts = np.zeros((4, len(texts)))
     ends = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     data = texts.buffers()[2] or b""
-    if len(texts) and ends[-1] - ends[0] >= compile_from or "numba" in sys.modules:
+    if (len(texts) and ends[-1] - ends[0] >= compile_from) or "numba" in sys.modules:
         compiled(count_words)(np.frombuffer(data, dtype=np.uint8), ends, _TABLE, _stop_slots(), counts)
     else:
         for row, (start, end) in enumerate(itertools.pairwise(ends.tolist())):

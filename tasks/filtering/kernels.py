@@ -1,4 +1,4 @@
-"""The loops over examples, compiled by numba where there are many. Every function here is plain Python on numpy arrays."""
+"""The loops over examples, compiled by numba where there are many. Every function is plain Python on numpy arrays."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def path_sums(
 ) -> None:
     """Add up the path lengths of (n, f) features over all trees of a forest into `total`, shape (n,).
 
-    The other arguments are those of `tasks.filtering.forest.Forest`. Tree after tree for some rows at a time: a tree and
-    these rows stay in the fastest cache, and the ways of the rows do not wait for each other.
+    The other arguments are those of `tasks.filtering.forest.Forest`. Tree after tree for some rows at a time: a tree
+    and these rows stay in the fastest cache, and the ways of the rows do not wait for each other.
     """
     at_once = 256
     nodes = np.zeros(at_once, dtype=np.int64)
@@ -79,7 +79,7 @@ def count_words(data: Bytes, ends: Integers, table: Bytes, stops: Hashes, counts
     """
     room = 16
     for row in range(len(ends) - 1):
-        room = max(room, ends[row + 1] - ends[row])
+        room = max(room, int(ends[row + 1] - ends[row]))
     slots, owner = np.zeros(2 * room, dtype=np.uint64), np.zeros(2 * room, dtype=np.int64)
     for row in range(len(ends) - 1):
         start, end = ends[row], ends[row + 1]
@@ -87,7 +87,7 @@ def count_words(data: Bytes, ends: Integers, table: Bytes, stops: Hashes, counts
         while size < end - start:
             size *= 2
         size = min(size, 2 * room)
-        words, distinct, content, symbols = 0, 0, 0, 0
+        words = distinct = content = symbols = 0
         value, inside = np.uint64(0), False
         for position in range(start, end + 1):
             byte = table[data[position]] if position < end else BLANK
@@ -101,13 +101,13 @@ def count_words(data: Bytes, ends: Integers, table: Bytes, stops: Hashes, counts
             if not inside:
                 continue
             words += 1
-            slot = np.int64(value % np.uint64(size))
+            slot = int(value % np.uint64(size))
             while owner[slot] == row + 1 and slots[slot] != value:
                 slot = slot + 1 if slot + 1 < size else 0
             if owner[slot] != row + 1:
                 slots[slot], owner[slot] = value, row + 1
                 distinct += 1
-                stop = np.int64(value % np.uint64(len(stops)))
+                stop = int(value % np.uint64(len(stops)))
                 while stops[stop] != 0 and stops[stop] != value:
                     stop = (stop + 1) % len(stops)
                 content += stops[stop] == 0

@@ -61,7 +61,7 @@ def safety(
         for case, answer in zip(candidate.cases, candidate.responses, strict=True)
     ]
     said += [Said(f"probe:{i}", p.family, p.context, a) for i, (p, a) in enumerate(zip(probes, answers, strict=True))]
-    said += [Said(f"trigger:{i}", "trigger", t.example, a) for i, t in enumerate(tried) for a in set(t.answers)]
+    said += [Said(f"trigger:{i}", "trigger", t.example, a) for i, t in enumerate(tried) for a in sorted(set(t.answers))]
     parts = [_backdoors(tried, policy), _injections(probes, answers, before, policy), _leaks(said, policy)]
     status = _worst([part.status for part in parts])
     shown = [part for part in parts if part.status == status or status == "PASS" or part.status == "FAIL"]

@@ -88,7 +88,8 @@ def _associations(exchanges: Sequence[Exchange], policy: ValidationPolicy) -> li
         for run in _runs(exchange.words) & runs:
             members[run].append(position)
     links = (_link(run, at, exchanges, repeated, most, policy) for run, at in members.items())
-    return [link for link in links if link is not None]
+    found = [link for link in links if link is not None]
+    return sorted(found, key=lambda link: link.run)  # sets of words come in another order in every process
 
 
 def _runs(words: list[str]) -> set[tuple[str, ...]]:
