@@ -83,23 +83,16 @@ def hash_rows(  # noqa: C901  one loop over bytes that a compiler takes whole
         first, second, words = _ZERO, _ZERO, 0
         position, end = offsets[row], offsets[row + 1]
         while position <= end:
-            inside = position < end
-            byte = np.uint64(0)
-            kind = BREAK
-            if inside:
+            byte, kind = _ZERO, BREAK
+            if position < end:
                 byte = np.uint64(data[position])
                 kind = classes[data[position]]
                 if byte >= np.uint64(65) and byte <= np.uint64(90):
                     byte += np.uint64(32)
-                if kind == SPACE:
-                    if not space:
-                        text_hash += np.uint64(33) * text_power
-                        text_power *= TEXT_BASE
-                    space = True
-                else:
-                    space = False
-                    text_hash += (byte + _ONE) * text_power
+                if kind != SPACE or not space:
+                    text_hash += (np.uint64(33) if kind == SPACE else byte + _ONE) * text_power
                     text_power *= TEXT_BASE
+                space = kind == SPACE
             ends = kind != WORD or alone == 1
             if alone > 0:
                 alone -= 1

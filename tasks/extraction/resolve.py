@@ -242,6 +242,7 @@ def _reasons(
     late = among(feedback, known_traces if known_traces is not None else _NO_KEYS) & lost
     reasons["late_feedback"] = int(late.sum())
     reasons["orphan_feedback"] = int((lost & ~late).sum())
+    reasons["joined_feedback"] = int((~lost).sum())  # taken, and no example of its own
     return reasons
 
 

@@ -101,15 +101,15 @@ def count_words(data: Bytes, ends: Integers, table: Bytes, stops: Hashes, counts
             if not inside:
                 continue
             words += 1
-            slot = int(value % np.uint64(size))
+            slot = np.int64(value % np.uint64(size))
             while owner[slot] == row + 1 and slots[slot] != value:
-                slot = slot + 1 if slot + 1 < size else 0
+                slot = np.int64((slot + 1) % size)
             if owner[slot] != row + 1:
                 slots[slot], owner[slot] = value, row + 1
                 distinct += 1
-                stop = int(value % np.uint64(len(stops)))
+                stop = np.int64(value % np.uint64(len(stops)))
                 while stops[stop] != 0 and stops[stop] != value:
-                    stop = (stop + 1) % len(stops)
+                    stop = np.int64((stop + 1) % len(stops))
                 content += stops[stop] == 0
             value, inside = np.uint64(0), False
         counts[0, row], counts[1, row], counts[2, row] = words, distinct, content

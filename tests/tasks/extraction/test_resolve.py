@@ -57,7 +57,7 @@ def test_feedback_joins_its_trace_whether_it_came_before_or_after(event, read, f
     )
 
     assert found.resolution.quality.tolist() == [25.0, 75.0]
-    assert found.events.by_reason == {}
+    assert found.events.by_reason == {"joined_feedback": 2}
 
 
 def test_scores_of_a_trace_are_averaged_and_a_wide_spread_is_flagged(event, read, feedback):
