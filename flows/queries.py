@@ -122,6 +122,8 @@ def predict_lines(settings: Settings, model: str, lines: BinaryIO) -> Iterator[d
         PromotionError: No such model or alias, or it is in quarantine.
         IntegrityError: The artifact is not what was registered.
     """
+    from threadpoolctl import threadpool_limits
+
     from tasks.training.backend import load_trained
 
     stores = open_stores(settings)
@@ -136,7 +138,8 @@ def predict_lines(settings: Settings, model: str, lines: BinaryIO) -> Iterator[d
         except TrainingError as error:
             yield {"error": error.code, "reason": error.what}
             continue
-        answers = predictor.answer([conversation])
+        with threadpool_limits(limits=1, user_api="blas"):  # more threads for one question only wait for each other
+            answers = predictor.answer([conversation])
         yield {
             "response": answers.responses[0],
             "confidence": float(answers.confidences[0]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry import __version__
 from registry.home import now
+from tasks.extraction.rejects import CODES
 from tasks.reporting.data import BeforeAfter, Changes, Distributions, PolicyChange, ReportData, ScoreDelta
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def report_data(
         home=None if str(job.settings.home) == ".ratchet" else str(job.settings.home),
         inputs=[Path(item.name).name for item in job.inputs],
         events=dataset.events,
+        meanings=CODES,
         examples=dataset.examples,
         distributions=_distributions(dataset),
         dataset=dataset.manifest,

@@ -127,7 +127,8 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout(tmp_path):
             connect(Home(tmp_path).create(), f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3)
 
 
-def test_a_store_that_cannot_be_written_is_one_clear_line(bench, capfd):
+def test_a_store_that_cannot_be_written_is_one_clear_line(bench, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MLflow takes the address for a file's name and makes its folder
     database = bench.home.mlflow_database
     bench.candidate("one")
     uri = f"sqlite:///file:{database}?mode=ro&uri=true"  # root may write to any file, but not through this
