@@ -6,7 +6,9 @@ they hit are decoded and examined by the exact rules. The raw value is kept nowh
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -20,7 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.curation.policy import KINDS, Kind
-from tasks.curation.redact_rules import RULES, SUSPECTS, Span
+from tasks.curation.redact_rules import RULES, SUSPECTS, Begin, Finder, Span
 
 ID_KINDS: tuple[Kind, ...] = ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN", "EMAIL")
 """Kinds that are looked for in identifiers. Not the numeric ones: an id is often a number, and no rule could tell."""
@@ -38,19 +40,25 @@ class Redacted(NamedTuple):
     counts: dict[str, int]
 
 
-def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection[Kind] = KINDS) -> str:
+def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection[Kind] = frozenset(KINDS)) -> str:
     """Replace every value of `kinds` in `text` by its placeholder, and add to `counts`."""
-    begin, start = None, None
-    for kind, rule in RULES.items():
-        if kind not in kinds:
+    for begin, rules in _by_test(frozenset(kinds)):
+        if (start := begin(text)) is None:
             continue
-        if rule.begin is not begin:  # neighbours share a test
-            begin, start = rule.begin, rule.begin(text)
-        if start is not None and (spans := sorted(rule.find(text, start))):
-            text, found = _replace(text, kind, spans)
-            if counts is not None:
-                counts[kind] += found
+        for kind, find in rules:
+            if spans := sorted(find(text, start)):
+                text, found = _replace(text, kind, spans)
+                if counts is not None:
+                    counts[kind] += found
     return text
+
+
+@functools.cache
+def _by_test(kinds: frozenset[Kind]) -> list[tuple[Begin, list[tuple[Kind, Finder]]]]:
+    """Return the rules of some kinds in their order, neighbours that share a test together."""
+    rules = [(kind, rule) for kind, rule in RULES.items() if kind in kinds]
+    groups = itertools.groupby(rules, lambda item: item[1].begin)
+    return [(begin, [(kind, rule.find) for kind, rule in group]) for begin, group in groups]
 
 
 def _replace(text: str, kind: Kind, spans: Sequence[Span]) -> tuple[str, int]:
@@ -146,7 +154,7 @@ def _changed(
     which = np.array([_matches(suspects, pattern) for pattern in rules]).T.tolist()
     rows, values = [], []
     for row, before, marks in zip(hits.tolist(), suspects.to_pylist(), which, strict=True):
-        looked_for = [kind for mark, some in zip(marks, rules.values(), strict=True) if mark for kind in some]
+        looked_for = frozenset(kind for mark, some in zip(marks, rules.values(), strict=True) if mark for kind in some)
         after = change(before, counts, looked_for)
         if after != before:
             rows.append(row)

@@ -23,6 +23,7 @@ class Span(NamedTuple):
     end: int
 
 
+Begin = Callable[[str], int | None]
 Finder = Callable[[str, int], Iterator[Span]]
 """Finds the values of a text from a place on; what stands before it still counts as context."""
 
@@ -216,7 +217,7 @@ _KEY_STARTS = (
     "AKIA", "ASIA", "AROA", "AIDA", "AGPA", "ANPA", "ANVA", "ABIA", "ACCA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
     "github_pat_", "glpat-", "xox", "xapp-", "hooks.slack", "sk-", "k_live_", "k_test_", "AIza", "hf_", "npm_", "SG.",
 )  # fmt: skip
-LEAST_DIGITS, BEFORE_DIGITS = 5, 100
+LEAST_DIGITS, BEFORE_DIGITS = 5, 64
 _NOT_DIGITS = bytes(byte for byte in range(256) if not 0x30 <= byte <= 0x39)
 _SEVEN_DIGITS = re.compile(r"\d(?:[ ().-]{0,2}\d){6}|\d{2}[/-]\d{3}")
 
@@ -228,7 +229,7 @@ def _many_digits(text: str) -> int | None:
     return max(0, found.start() - BEFORE_DIGITS) if found else None
 
 
-def _mark(sign: str, before: int) -> Callable[[str], int | None]:
+def _mark(sign: str, before: int) -> Begin:
     """Return a test for values that hold `sign` and begin at most `before` characters earlier."""
 
     def begin(text: str) -> int | None:
@@ -238,14 +239,14 @@ def _mark(sign: str, before: int) -> Callable[[str], int | None]:
     return begin
 
 
-def _anywhere(test: Callable[[str], bool]) -> Callable[[str], int | None]:
+def _anywhere(test: Callable[[str], bool]) -> Begin:
     return lambda text: 0 if test(text) else None
 
 
 class Rule(NamedTuple):
     """How one kind is found."""
 
-    begin: Callable[[str], int | None]
+    begin: Begin
     """A cheap test: where a value may begin at the earliest, None where there is none, as in nearly every text."""
     find: Finder
     """The exact rule."""

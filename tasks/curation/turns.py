@@ -160,16 +160,19 @@ def write_texts(  # noqa: C901  one loop over bytes that a compiler takes whole
                     text[out] = BETWEEN
                     out += 1
                 parts, begun = parts + 1, out
+            known = True
             while position < stop:
                 byte = data[position]
                 if byte == BACKSLASH:
-                    byte = escapes[data[position + 1]]
                     position += 1
-                plain[row] = plain[row] and byte > 0 and byte < 0x80
+                    byte = escapes[data[position]]
                 position += 1
-                if out > begun or not white[byte]:
-                    text[out] = byte
-                    out += 1
+                known = known and byte > 0 and byte < 0x80
+                if out == begun and white[byte]:
+                    continue
+                text[out] = byte
+                out += 1
+            plain[row] = plain[row] and known
             if field != NAME:
                 while out > begun and white[text[out - 1]]:
                     out -= 1

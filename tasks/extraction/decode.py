@@ -102,6 +102,8 @@ def _holds_escaped_nul(data: bytes) -> bool:
 
 def _is_text(data: bytes) -> bool:
     """Return whether `data` is valid UTF-8; msgspec does not look at the keys and texts that it skips."""
+    if data.isascii():
+        return True
     try:
         data.decode()
     except UnicodeDecodeError:
