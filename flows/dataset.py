@@ -10,6 +10,7 @@ into partitions or on the number of workers.
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import tempfile
 from collections import Counter
@@ -113,13 +114,18 @@ def build_dataset(
 def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) -> BuildResult:
     surveyed, rejects = _survey(build, inputs, extraction)
     parts = [each.part for each in surveyed]
-    resolution = resolve(list(resolve_numbers(surveyed)), extraction.score_spread)
+    resolution = resolve(resolve_numbers(surveyed), extraction.score_spread)
     events = resolution.events
+    _give_memory_back()
     check_reject_share(events, extraction)
     judged = judge(parts, resolution, build.policy.filtering, build.seed)
     del resolution
+    _give_memory_back()
     parent = _parent_parts(build)
     choice = choose(parent, parts, judged, build.policy.curation, build.seed, build.work, build.run)
+    examples, shapes = judged.counts, judged.distributions
+    del judged
+    _give_memory_back()
     redacted = sum((Counter(each.redacted) for each in surveyed), Counter[str]())
     written = write_version(build, [*parent, *parts], choice, dict(sorted(redacted.items())))
     return BuildResult(
@@ -127,14 +133,21 @@ def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) 
         path=written.path,
         unchanged=build.parent is not None and written.manifest.version == build.parent.version,
         events=events,
-        examples=judged.counts,
+        examples=examples,
         left_out=choice.left_out,
         redacted=dict(sorted(redacted.items())),
         rejects=rejects,
         decisions=written.decisions,
-        before=judged.distributions.before._asdict(),
-        after=judged.distributions.after._asdict(),
+        before=shapes.before._asdict(),
+        after=shapes.after._asdict(),
     )
+
+
+def _give_memory_back() -> None:
+    """Give freed memory back to the system: the C library keeps what came in pieces of less than 32 MiB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if trim is not None:
+        trim(0)
 
 
 def _survey(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) -> tuple[list[Surveyed], Path]:

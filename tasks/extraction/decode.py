@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 import msgspec
-import numpy as np
 
 from tasks.extraction.event import KNOWN_TYPES, Event, has_its_data, read_line, too_large
 from tasks.extraction.lines import Block
@@ -20,7 +20,7 @@ MAX_TYPE_NAME = 80
 OTHER_TYPES = "other types"
 ESCAPED_NUL = b"\\u0000"
 
-_FOUR_ZEROS = np.uint32(0x30303030)
+_escaped_nul = re.compile(re.escape(ESCAPED_NUL)).search  # twice as fast as `in`, which matters for whole blocks
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -35,7 +35,7 @@ class Decoder:
         """Refused lines: place in the block to the reason."""
         self.ignored: Counter[str] = Counter()
         """Events of types that the main job does not use, by type."""
-        self._careful = _holds_escaped_nul(block.data) or not _is_text(block.data)
+        self._careful = _escaped_nul(block.data) is not None or not _is_text(block.data)
 
     def events(self) -> Iterator[tuple[int, Event]]:
         """Yield (place in the block, event) for the known types; refuse and count the other lines on the way."""
@@ -89,15 +89,6 @@ class Decoder:
             self.faults[place] = event
             return None
         return event
-
-
-def _holds_escaped_nul(data: bytes) -> bool:
-    """Return whether `data` holds the escape of NUL; four zeros are looked for first, five times as fast."""
-    for shift in range(min(4, len(data) - 3)):
-        words = np.frombuffer(data, dtype=np.uint32, count=(len(data) - shift) // 4, offset=shift)
-        if (words == _FOUR_ZEROS).any():
-            return ESCAPED_NUL in data
-    return False
 
 
 def _is_text(data: bytes) -> bool:

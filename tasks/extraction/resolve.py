@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,7 +82,7 @@ def _array(table: pa.Table, name: str) -> NDArray[Any]:
 
 
 def resolve(
-    parts: Sequence[Numbers],
+    parts: Iterable[Numbers],
     score_spread: float = 30.0,
     known: Keys | None = None,
     known_traces: Keys | None = None,
@@ -95,12 +95,12 @@ def resolve(
     trace (a writer and its judge): an event's own score and failure hold for its agent alone.
 
     Args:
-        parts: Numbers of every part, in the order of the partitions.
+        parts: Numbers of every part, in the order of the partitions. Of a generator's, none is kept longer than needed.
         score_spread: Scores of one trace further apart than this many points are conflicting.
         known: Keys of the events behind the dataset that this one goes on from; they count as duplicates.
         known_traces: Keys of the traces behind it; feedback for one of them comes late, not for an unknown trace.
     """
-    all_parts = _Columns(parts)
+    all_parts = _Columns(list(parts))
     traces = len(all_parts.flags)
     first, conflicting = _first_of_each(all_parts)
     learned = among(all_parts.event_key, known if known is not None else _NO_KEYS)
@@ -111,10 +111,10 @@ def resolve(
     reasons = _reasons(all_parts, keep, learned, first, conflicting, known_traces)
     unused = reasons["orphan_feedback"] + reasons["late_feedback"]
     events = EventCounts(
-        read=sum(part.counts.read for part in parts),
-        rejected=sum(part.counts.rejected for part in parts),
+        read=sum(count.read for count in all_parts.counts),
+        rejected=sum(count.rejected for count in all_parts.counts),
         duplicate=int((~keep).sum()),
-        ignored=sum(part.counts.ignored for part in parts) + unused,
+        ignored=sum(count.ignored for count in all_parts.counts) + unused,
         by_reason=dict(sorted((+reasons).items())),
     )
     return Resolution(keep[:traces], joined.mean, flags, all_parts.starts, events)
@@ -124,7 +124,7 @@ class _Columns:
     """The parts' columns, one after the other: all traces, then all feedback."""
 
     def __init__(self, parts: Sequence[Numbers]) -> None:
-        self.parts = parts
+        self.counts = [part.counts for part in parts]
         sizes = [len(part.flags) for part in parts]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.event_key: Keys = _all(parts, "event_key", "feedback_event_key", np.uint64)
@@ -232,7 +232,7 @@ def _reasons(
     columns: _Columns, keep: Mask, learned: Mask, first: Mask, conflicting: Mask, known_traces: Keys | None
 ) -> Counter[str]:
     """Count why events were not taken, and what was odd in those that were."""
-    reasons: Counter[str] = sum((part.counts.by_reason + part.counts.notes for part in columns.parts), Counter())
+    reasons: Counter[str] = sum((count.by_reason + count.notes for count in columns.counts), Counter())
     traces = len(columns.flags)
     reasons["already_learned"] = int((learned & first).sum())
     reasons["duplicate_conflicting"] = int((~first & conflicting).sum())

@@ -54,11 +54,13 @@ def composite_scores(
         informativeness: 0 to 1.
         policy: Gives the weights.
     """
-    criteria = np.stack([quality / 100.0, confidence, diversity, informativeness])
-    weights = np.where(np.isnan(criteria), 0.0, np.array(policy.weights)[:, None])
-    total = weights.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, (weights * np.nan_to_num(criteria)).sum(axis=0) / np.maximum(total, 1e-12), 0.0)
+    total, score = np.zeros(len(quality)), np.zeros(len(quality))
+    criteria = (quality / 100.0, confidence, diversity, informativeness)
+    for weight, criterion in zip(policy.weights, criteria, strict=True):
+        given = ~np.isnan(criterion)
+        total += np.where(given, weight, 0.0)
+        score += np.where(given, weight * criterion, 0.0)
+    return np.where(total > 0, score / np.maximum(total, 1e-12), 0.0)
 
 
 def decide(
