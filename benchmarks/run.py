@@ -1,7 +1,7 @@
 """Measure everything and write RESULTS.md: `make bench`.
 
-    python -m benchmarks.run                     everything, about half an hour
-    python -m benchmarks.run --only whole        one part, printed and not written
+python -m benchmarks.run                     everything, about half an hour
+python -m benchmarks.run --only whole        one part, printed and not written
 """
 
 from __future__ import annotations

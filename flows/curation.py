@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.assets import publish
 from flows.dataset import BuildResult, build_dataset
+from flows.job import overtaken_by
 from flows.mapping import mapper
 from flows.memory import remembered
 from flows.run import Run
@@ -49,7 +50,7 @@ def learned_before(run: Run, dataset: BuildResult) -> dict[str, Any] | None:
         if entry.event == "completed" and entry.model == run.job.model and entry.body:
             same_data = (entry.body.get("dataset") or {}).get("digest") == dataset.manifest.digest
             if same_data and entry.body.get("recipe") == recipe(run):
-                return dict(entry.body)
+                return dict(entry.body) if overtaken_by(entry.body, run.stores.history) is None else None
     return None
 
 

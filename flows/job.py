@@ -16,11 +16,12 @@ from flows.policy import Policy, load_policy, policy_digest
 from flows.settings import Settings
 from registry import __version__
 from registry.errors import SettingsError, listed
+from registry.history import History
 from registry.home import Home
 from registry.records import canonical_json
+from registry.situation import champions
 
 if TYPE_CHECKING:
-    from registry.history import History
     from tasks.extraction.inputs import Input
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -91,6 +92,7 @@ def prepare(
     if answers is not None:
         read_golden(answers)  # what is wrong with it is told now and not after training
     work = _work(inputs_digest(inputs), chosen, model, seed, strategy, answers, settings.mlflow_uri)
+    work = _anew_where_overtaken(work, History(home.database_url))
     return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, work)
 
 
@@ -123,6 +125,32 @@ def _work(
         "code": __version__,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def _anew_where_overtaken(work: str, history: History) -> str:
+    """Return the digest of the work, or of doing it anew where what came of it was overtaken."""
+    while (known := history.completed(work)) is not None and (champion := overtaken_by(known, history)) is not None:
+        work = hashlib.sha256(canonical_json([work, champion]).encode()).hexdigest()
+    return work
+
+
+def overtaken_by(known: dict[str, Any], history: History) -> str | None:
+    """Return the champion that overtook the version of an earlier run, None if none did.
+
+    A version that waits for approval was examined against the champion of its time. Once another one serves, that says
+    nothing any more, and the same events are learned again: from the one that serves, and compared with it.
+
+    Args:
+        known: The summary of the earlier run.
+        history: Of all versions.
+    """
+    name, version = known["model"]["name"], known["model"]["version"]
+    changes = history.of(name)
+    waits = [change.after for change in changes if change.version == version][-1] == "staging"
+    champion = next(iter(champions(changes)[-1:]), None)
+    if not waits or champion in (None, version) or known["validation"]["baseline"] == f"{name}/{champion}":
+        return None
+    return champion
 
 
 def already_learned(job: Job, history: History) -> dict[str, Any] | None:

@@ -28,10 +28,12 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
     """Record an approval, look at all gates again, and promote the version if they pass.
 
     Raises:
-        PromotionError: E7522 no such version, E7524 not in staging, E7560 nothing was decided about it yet.
+        PromotionError: E7522 no such version, E7524 not in staging, E7560 nothing was decided about it yet, E7566 it
+            was examined against another version than the one that serves.
     """
     stores = open_stores(settings)
     stores.transitions.recover(model)
+    _check_compared(stores, model, version)
     stores.transitions.approve(model, version, _name(by), note)
     decision, after = decide_and_carry_out(
         stores, current_evidence(stores, model, version), _policy_of(stores, model, version), Actor(by)
@@ -46,6 +48,21 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
         "aliases": after.aliases,
         "replaced": decision.replaced,
     }
+
+
+def _check_compared(stores: Stores, model: str, version: str) -> None:
+    """Refuse a version that waits, once another one serves than the one that it was examined against."""
+    found, champion = stores.models.get(model, version), stores.models.champion(model)
+    decisions = stores.history.decisions(model, version)
+    if found.stage != "staging" or champion is None or champion.version == version or not decisions:
+        return
+    report = decisions[-1][1].report
+    if report is not None and report.baseline != f"{model}/{champion.version}":
+        raise PromotionError(
+            "E7566",
+            f"{model}/{version} was examined against {report.baseline}, but {model}/{champion.version} serves now",
+            "run `ratchet learn` on its events again: the new version is compared with the one that serves",
+        )
 
 
 def current_evidence(stores: Stores, model: str, version: str) -> Evidence:

@@ -16,11 +16,12 @@ from flows.job import Job, Wish, already_learned, prepare
 from flows.logs import hush_prefect, quiet, run_logs
 from flows.promotion import approve_and_promote, restore_champion
 from flows.stores import Stores, open_stores
-from registry.errors import SettingsError
+from registry.errors import IntegrityError, PromotionError, SettingsError
 
 if TYPE_CHECKING:
     from flows.settings import Settings
     from registry.history import RunEvent
+    from registry.records import ModelVersion
 
 logger = logging.getLogger(__name__)
 
@@ -105,16 +106,36 @@ def as_it_is_now(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
     What only waits for an approval is approved where the job names who does.
     """
     stores, model = open_stores(job.settings), summary["model"]
-    now = {**summary, "flow_run_id": None, "home": str(job.settings.home), "decision": "unchanged"}
+    dataset = summary["dataset"]
+    now = {
+        **summary,
+        "flow_run_id": None,
+        "home": str(job.settings.home),  # which may have been moved since
+        "report": str(job.home.reports / Path(summary["report"]).name),
+        "dataset": {**dataset, "path": str(stores.datasets.path(dataset["name"], dataset["version"]))},
+        "decision": "unchanged",
+    }
     stage = stores.history.of(model["name"], model["version"])[-1].after
     if stage == "staging" and job.approve_as:
         done = approve_and_promote(job.settings, model["name"], model["version"], job.approve_as, "learn --approve-as")
         changed = {"stage": done["stage"], "aliases": done["aliases"]}
         return {**now, "model": {**model, **changed}, "gates": done["gates"], "decision": done["decision"]}
     if stage != model["stage"]:
-        found = stores.models.get(model["name"], model["version"])
+        found = _still_registered(stores, model["name"], model["version"])
         now["model"] = {**model, "stage": found.stage, "aliases": found.aliases}
     return now
+
+
+def _still_registered(stores: Stores, model: str, version: str) -> ModelVersion:
+    try:
+        return stores.models.get(model, version)
+    except PromotionError as error:
+        raise IntegrityError(
+            "E7924",
+            f"{model}/{version} was registered, says the history, and MLflow at {stores.settings.tracking_uri} has "
+            "no such version",
+            "restore MLflow's database from a backup, or start anew in another home",
+        ) from error
 
 
 # --- what the commands call ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ for _name in [name for name in os.environ if name.startswith(("RATCHET_", "PREFE
     del os.environ[_name]  # the tests' settings are their own, whatever the shell has
 os.environ["DO_NOT_TRACK"] = "true"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 
 

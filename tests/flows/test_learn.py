@@ -136,6 +136,27 @@ def test_another_policy_takes_the_adapter_that_was_trained_before(ratchet, copie
     assert done.json["decision"] == "staged"
 
 
+def test_a_version_that_was_overtaken_while_it_waited_is_learned_anew_and_not_promoted_on_old_evidence(
+    ratchet, copied, make_sample, tmp_path
+):
+    made = make_sample(tmp_path / "made.jsonl", "--events", 1500, "--seed", 9)
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(b"".join(line for line in made.open("rb") if b"partner-feed" not in line))
+    second = ratchet("learn", other, "--home", copied.home, "--json", "--approve-as", "dana")
+    assert second.code == 0, second.err
+    assert second.json["model"]["aliases"] == ["champion"], second.json["decision"]
+    late = ratchet("approve", "agent", "1", "--by", "dana", "--home", copied.home, "--json")
+    assert late.code == 1
+    assert late.err.startswith("E7566: agent/1 was examined against frozen base, but agent/2 serves now")
+    anew = ratchet("learn", copied.events, "--home", copied.home, "--json", "--strategy", "full_retrain")
+    assert anew.code == 0, anew.err
+    assert anew.json["model"]["version"] == "3"
+    assert anew.json["validation"]["baseline"] == "agent/2"
+    known = ratchet("learn", copied.events, "--home", copied.home, "--json")
+    assert known.json["decision"] == "unchanged"
+    assert known.json["model"]["version"] == "2"  # which was trained on these events as well
+
+
 def test_too_little_to_examine_with_is_told_before_anything_is_trained(ratchet, learned, tmp_path):
     few = tmp_path / "few.jsonl"
     with learned.events.open(encoding="utf-8", errors="replace") as lines:
