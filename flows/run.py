@@ -131,7 +131,7 @@ def _still_registered(stores: Stores, model: str, version: str) -> ModelVersion:
         return stores.models.get(model, version)
     except PromotionError as error:
         raise IntegrityError(
-            "E7924",
+            "E7929",
             f"{model}/{version} was registered, says the history, and MLflow at {stores.settings.tracking_uri} has "
             "no such version",
             "restore MLflow's database from a backup, or start anew in another home",
