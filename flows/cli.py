@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, 
 import typer
 
 from registry import __version__
-from registry.errors import RatchetError, SettingsError
+from registry.errors import PromotionError, RatchetError, SettingsError
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -123,7 +123,29 @@ def _print_json(value: Any) -> None:
 def _settings(home: Path | None, debug: bool = False) -> Settings:
     from flows.settings import load_settings
 
-    return load_settings(home=home, debug=debug)
+    settings = load_settings(home=home, debug=debug)
+    return settings.model_copy(update={"home": _tidy(settings.home)}) if ".." in settings.home.parts else settings
+
+
+def _tidy(path: Path) -> Path:
+    """Return the path without `..` and with its links as they are, but where that would lead elsewhere."""
+    absolute = path.expanduser().absolute()
+    tidy = Path(os.path.normpath(absolute))
+    return tidy if tidy.resolve() == absolute.resolve() else absolute.resolve()
+
+
+def _existing(home: Path | None, debug: bool = False) -> Settings:
+    """Return the settings, for a command that finds nothing in a home that is not there: its name is mistyped."""
+    settings = _settings(home, debug)
+    root = settings.layout.root
+    with settings.layout.guard():
+        try:
+            root.stat()
+        except FileNotFoundError:
+            raise SettingsError(
+                "E7825", f"there is no home at {root}", "give --home, or run `ratchet learn` first"
+            ) from None
+    return settings
 
 
 def _version(value: bool) -> None:
@@ -225,8 +247,20 @@ def approve(
     """
     from flows.run import run_approve
 
-    summary = run_approve(_settings(home, debug), model=model, version=version, by=by, note=note)
+    summary = run_approve(_existing(home, debug), model=model, version=version, by=by, note=note)
     _finish(summary, json_, "decision")
+    if summary["decision"] != "promoted":  # so that `ratchet approve ... && deploy` does not deploy
+        raise PromotionError(
+            "E7567",
+            f"{model}/{version} is approved but not promoted: {_obstacle(summary)}",
+            f"put right what stopped it; it is {summary['decision']} now (docs/operations.md says what to do then)",
+        )
+
+
+def _obstacle(summary: dict[str, Any]) -> str:
+    """Return the first gate that does not let a version through, with its reason."""
+    shut = next((gate for gate in summary["gates"] if gate["status"] != "PASS"), None)
+    return str(summary["reason"]) if shut is None else f"{shut['name']} {shut['status']}, {shut['reason']}"
 
 
 @app.command()
@@ -251,7 +285,7 @@ def rollback(
     """
     from flows.run import run_rollback
 
-    _finish(run_rollback(_settings(home, debug), model=model, to=to, by=by, reason=reason), json_, "rollback")
+    _finish(run_rollback(_existing(home, debug), model=model, to=to, by=by, reason=reason), json_, "rollback")
 
 
 @app.command()
@@ -270,7 +304,7 @@ def release(
     """Take a version out of quarantine, back to development."""
     from flows.queries import release_version
 
-    _finish(release_version(_settings(home, debug), model, version, by, reason), json_, "release")
+    _finish(release_version(_existing(home, debug), model, version, by, reason), json_, "release")
 
 
 @app.command()
@@ -279,7 +313,7 @@ def history(model: Model, home: Home = None, json_: Json = False, debug: Debug =
     """List everything that ever happened to a model's versions."""
     from flows.queries import model_history
 
-    _finish(model_history(_settings(home, debug), model), json_, "history")
+    _finish(model_history(_existing(home, debug), model), json_, "history")
 
 
 @app.command()
@@ -299,7 +333,7 @@ def show(
     """
     from flows.queries import show_model
 
-    _finish(show_model(_settings(home, debug), model, events), json_, "model")
+    _finish(show_model(_existing(home, debug), model, events), json_, "model")
 
 
 @app.command()
@@ -313,7 +347,7 @@ def lineage(
     """Tell which dataset and model versions saw an event."""
     from flows.queries import event_lineage
 
-    _finish(event_lineage(_settings(home, debug), event_id), json_, "lineage")
+    _finish(event_lineage(_existing(home, debug), event_id), json_, "lineage")
 
 
 @app.command()
@@ -334,7 +368,7 @@ def predict(
 
     if sys.stdin.isatty():
         typer.echo('type JSON lines such as {"prompt": "..."}; Ctrl-D ends', err=True)
-    for line in predict_lines(_settings(home, debug), model, sys.stdin.buffer):
+    for line in predict_lines(_existing(home, debug), model, sys.stdin.buffer):
         _print_json(line)
 
 
@@ -344,7 +378,7 @@ def datasets(home: Home = None, json_: Json = False, debug: Debug = False) -> No
     """List the dataset versions."""
     from flows.queries import list_datasets
 
-    _finish(list_datasets(_settings(home, debug)), json_, "datasets")
+    _finish(list_datasets(_existing(home, debug)), json_, "datasets")
 
 
 @app.command()
@@ -372,7 +406,7 @@ def export(
     """
     from flows.export import export_dataset
 
-    summary = export_dataset(_settings(home, debug), dataset, format_, split, out)
+    summary = export_dataset(_existing(home, debug), dataset, format_, split, out)
     if json_ and out is not None:
         _print_json(summary)
     elif out is not None:
@@ -385,7 +419,7 @@ def stats(home: Home = None, json_: Json = False, debug: Debug = False) -> None:
     """Print the counters that operators watch."""
     from flows.queries import statistics
 
-    _finish(statistics(_settings(home, debug)), json_, "stats")
+    _finish(statistics(_existing(home, debug)), json_, "stats")
 
 
 @app.command()

@@ -4,8 +4,8 @@
     choose   on numbers: resolve → decide → exact and near-duplicates → group → split          (flows.choose)
     write    a range of example_id a piece: the kept rows of all parts → Parquet               (flows.version)
 
-A version holds its parent's examples, on their sides, and the new ones. Nothing in it depends on how the input was cut
-into partitions or on the number of workers.
+A version holds its parent's examples, on their sides, and the new ones; what the policy redacts, it redacts in both.
+Nothing in it depends on how the input was cut into partitions or on the number of workers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.choose import Map, choose, judge
 from flows.survey import Surveyed, SurveyPiece, collect_rejects, resolve_numbers, survey
 from flows.version import Build, DataPolicy, write_version
+from registry import __version__
 from registry.datasets import DatasetStore, guarded
 from registry.records import DatasetManifest, EventCounts, ExampleCounts, Record
-from tasks.curation.prepare import parent_pieces, prepare_parent
-from tasks.curation.scratch import Part
+from tasks.curation.plan import check_splits
+from tasks.curation.prepare import Prepared, kinds_left, parent_pieces, prepare_parent
+from tasks.curation.scratch import numbers
 from tasks.extraction.inputs import Input, split_inputs
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import check_reject_share
@@ -46,7 +50,7 @@ class BuildResult(Record):
     left_out: dict[str, int]
     """Accepted examples of this run that are not in the dataset, by reason."""
     redacted: dict[str, int]
-    """Values replaced in the examples of this run, by kind."""
+    """Values replaced in the examples of this run, by kind; `manifest.redacted` has those of the parent's rows too."""
     rejects: Path
     """`rejects.jsonl` in `out`."""
     decisions: Path
@@ -91,7 +95,7 @@ def build_dataset(
     Raises:
         ExtractionError: E7002 unreadable input, E7010 to E7012 too few of the lines are events.
         FilteringError: E7101 to E7103 nothing to learn from.
-        CurationError: E7210 the name cannot be used, E7212 another writer was faster.
+        CurationError: E7210 the name cannot be used, E7212 another writer was faster, E7213 a split would be empty.
         SettingsError: E782x the disk is full or cannot be written to.
         IntegrityError: E791x the parent version is not what was written.
     """
@@ -113,21 +117,24 @@ def build_dataset(
 
 def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) -> BuildResult:
     surveyed, rejects = _survey(build, inputs, extraction)
-    parts = [each.part for each in surveyed]
-    resolution = resolve(resolve_numbers(surveyed), extraction.score_spread)
+    prepared = _prepare_parent(build)
+    parent, parts = [each.part for each in prepared], [each.part for each in surveyed]
+    learned = numbers(parent, "trace_key").astype(np.uint64)
+    resolution = resolve(resolve_numbers(surveyed), extraction.score_spread, known_traces=learned)
+    del learned
     events = resolution.events
     _give_memory_back()
     check_reject_share(events, extraction)
     judged = judge(parts, resolution, build.policy.filtering, build.seed)
     del resolution
     _give_memory_back()
-    parent = _parent_parts(build)
     choice = choose(parent, parts, judged, build.policy.curation, build.seed, build.work, build.run)
+    check_splits(choice.columns["side"], choice.columns["group"], build.policy.curation, build.name)
     examples, shapes = judged.counts, judged.distributions
     del judged
     _give_memory_back()
-    redacted = sum((Counter(each.redacted) for each in surveyed), Counter[str]())
-    written = write_version(build, [*parent, *parts], choice, dict(sorted(redacted.items())))
+    redacted, corrected = _counted(surveyed), _counted(prepared)
+    written = write_version(build, [*parent, *parts], choice, redacted, corrected)
     return BuildResult(
         manifest=written.manifest,
         path=written.path,
@@ -166,11 +173,19 @@ def _survey(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy)
         shutil.rmtree(raw, ignore_errors=True)
 
 
-def _parent_parts(build: Build) -> list[Part]:
+def _prepare_parent(build: Build) -> list[Prepared]:
     if build.parent is None:
         return []
     files = list(zip(build.store.files(build.parent), (file.split for file in build.parent.files), strict=True))
-    return list(build.run("read parent version", prepare_parent, parent_pieces(files, build.work, build.buckets)))
+    kinds = kinds_left(build.policy.curation.redact, build.parent, __version__)
+    return list(
+        build.run("read parent version", prepare_parent, parent_pieces(files, kinds, build.work, build.buckets))
+    )
+
+
+def _counted(pieces: Sequence[Surveyed | Prepared]) -> Counter[str]:
+    """Return how many values were replaced, by kind."""
+    return sum((Counter(each.redacted) for each in pieces), Counter[str]())
 
 
 def _buckets(size: int) -> int:

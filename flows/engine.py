@@ -46,6 +46,8 @@ _THERE = {http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN, http.HTTPStat
 """Answers to the health question by which a server that guards or hides it shows that it is there."""
 FOREIGN_SECONDS = 3.0
 """How long a server that the settings name may be silent, for instance while it restarts."""
+BROKEN_SECONDS = 5.0
+"""How long the embedded server may answer with errors of its own, such as a database that is locked."""
 STOP_SECONDS = 30.0
 """How long to wait for the embedded server to write down what it has and end."""
 
@@ -171,10 +173,12 @@ class EmbeddedServer:
 
         Raises:
             SettingsError: E7805 when it does not.
+            IntegrityError: E7930 when it cannot read its database.
         """
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             if _answers(self.url, deadline - time.monotonic()):
+                self._wait_until_it_reads()
                 if self.started_here:
                     templates.mark_migrated(self.folder)
                 return
@@ -182,6 +186,16 @@ class EmbeddedServer:
                 raise self._failed("it ended before it answered")
             time.sleep(POLL_SECONDS)
         raise self._failed(f"it did not answer within {self.timeout:g} s")
+
+    def _wait_until_it_reads(self) -> None:
+        """A server is well even when its database is not, and Prefect's client would ask it for two minutes."""
+        deadline = time.monotonic() + BROKEN_SECONDS
+        while (status := _reads(self.url)) >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            if time.monotonic() >= deadline:
+                raise templates.damaged(
+                    self.folder / "prefect.db", f"the Prefect server answers {status} to a question"
+                )
+            time.sleep(POLL_SECONDS)
 
     def _failed(self, what: str) -> SettingsError:
         try:
@@ -221,11 +235,14 @@ def engine(settings: Settings, *, from_templates: bool = True) -> Iterator[Engin
 
     Raises:
         SettingsError: E7805 when the embedded server does not start, E782x when the home cannot be used.
+        IntegrityError: E7930 when the embedded server's database is damaged.
     """
     with restored_environment():
         prepare_environment(settings)
         logs.quiet(settings.debug)
         settings.layout.create()
+        if settings.embedded:
+            templates.check_prefect(settings.layout.prefect)
         if settings.embedded and from_templates:
             templates.place_prefect(settings)
         live = Engine(settings, EmbeddedServer(settings) if settings.embedded else None)
@@ -256,6 +273,20 @@ def _answers(url: str, timeout: float) -> bool:
         return error.code in _THERE
     except (OSError, http.client.HTTPException, ValueError):
         return False
+
+
+def _reads(url: str) -> int:
+    """Return the status of the answer to a question for which the server must look into its database."""
+    asked = urllib.request.Request(  # noqa: S310  # http only: it is the embedded server
+        f"{url}/flow_runs/filter", data=b'{"limit": 1}', headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=FOREIGN_SECONDS) as response:  # noqa: S310
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (OSError, http.client.HTTPException):
+        return http.HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _drain_prefect() -> None:

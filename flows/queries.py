@@ -70,7 +70,11 @@ def show_model(settings: Settings, model: str, events: int) -> dict[str, Any]:
 
 
 def event_lineage(settings: Settings, event_id: str) -> dict[str, Any]:
-    """Return the dataset and model versions that saw an event, given as ID or SOURCE#ID."""
+    """Return the dataset and model versions that saw an event, given as ID or SOURCE#ID.
+
+    Raises:
+        PromotionError: E7564 that is no id, E7568 no dataset version holds the event.
+    """
     from registry import lineage
 
     source, _, identity = event_id.rpartition("#")
@@ -78,6 +82,12 @@ def event_lineage(settings: Settings, event_id: str) -> dict[str, Any]:
         raise PromotionError("E7564", f"{event_id!r} is not the id of an event", "write ID or SOURCE#ID")
     stores = open_stores(settings)
     seen = lineage.of_event(identity, stores.datasets, stores.models.versions(), source or None)
+    if not seen.sightings:
+        raise PromotionError(
+            "E7568",
+            f"no dataset version holds the event {event_id}",
+            "correct its id; what was not taken is in runs/RUN/ of the home (rejects.jsonl, decisions.parquet)",
+        )
     rows = []
     for sighting in seen.sightings:
         models = [
@@ -157,8 +167,12 @@ def _conversation(line: bytes) -> Conversation:
         return [{"role": "user", "content": asked["prompt"]}]
     if isinstance(asked, dict) and isinstance(asked.get("messages"), list):
         messages: Conversation = asked["messages"]
-        if messages and all(map(_is_message, messages)):
+        if not messages:
+            raise TrainingError("E7371", "the list of messages is empty", todo)
+        wrong = next((place for place, message in enumerate(messages, 1) if not _is_message(message)), None)
+        if wrong is None:
             return messages
+        raise TrainingError("E7371", f"message {wrong} of the list is not one with a known role and a text", todo)
     raise TrainingError("E7371", "the line has neither a prompt nor a list of messages", todo)
 
 

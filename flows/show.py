@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -19,8 +20,10 @@ COLOURS = {
 }  # fmt: skip
 BARS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 34
-WHOLE = frozenset({"#", "time", "version", "what", "dataset", "digest", "by"})
+WHOLE = frozenset({"version", "dataset", "digest", "parent"})
 """Columns that are never broken; the others fold where the terminal is narrow."""
+LEAST = {"stage": 11, "split": 10, "models that saw it": 13}
+"""How narrow a column may become: its longest word is never broken."""
 
 
 def console() -> Console:
@@ -38,6 +41,11 @@ def plain(text: str) -> str:
     return escape("".join(c if c.isprintable() else " " for c in text))
 
 
+def standing(stage: str) -> str:
+    """Return where a version is, as it is said in a sentence."""
+    return stage if stage == "archived" else f"in {stage}"
+
+
 def number(value: Any) -> str:
     """Return a number as a person reads it; an absent one as a dash."""
     if value is None:
@@ -52,8 +60,9 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in WHOLE
-        )
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in WHOLE,
+            min_width=LEAST.get(column),
+        )  # fmt: skip
     return made
 
 
@@ -70,7 +79,9 @@ def spark(values: list[float]) -> str:
 def show_run(summary: dict[str, Any]) -> None:
     """Print a run: the funnel, the loss curve, the five stages, the gates, the verdict and where to look next."""
     out = console()
-    for part in (_funnel(summary), _training(summary), _stages(summary), _gates(summary), _verdict(summary)):
+    unchanged = summary["decision"] == "unchanged"  # the rest was shown when it was learned, and may be true no more
+    pages = (_verdict,) if unchanged else (_funnel, _training, _stages, _gates, _verdict)
+    for part in (page(summary) for page in pages):
         if part is not None:
             out.print(part)
             out.print()
@@ -81,6 +92,8 @@ def _funnel(summary: dict[str, Any]) -> Group:
     rows: list[tuple[str, int, str]] = []
     if events:
         lost = [f"{events[k]:,} {k}" for k in ("rejected", "duplicate", "ignored") if events[k]]
+        joined = events["by_reason"].get("joined_feedback", 0)
+        lost += [f"{joined:,} joined to a trace"] if joined else []
         rows.append(("events read", events["read"], ", ".join(lost)))
     if examples:
         lost = [
@@ -158,7 +171,10 @@ def _verdict(summary: dict[str, Any]) -> Panel:
     if model:
         aliases = ", ".join(f"@{alias}" for alias in model["aliases"])
         lines.append(
-            Text(f"{model['name']}/{model['version']} is in {model['stage']}" + (f" ({aliases})" if aliases else ""))
+            Text(
+                f"{model['name']}/{model['version']} is {standing(model['stage'])}"
+                + (f" ({aliases})" if aliases else "")
+            )
         )
     lines += [Text(line) for line in _next(summary)]
     return Panel(Group(*lines), expand=False, border_style=COLOURS.get(str(decision), ""))
@@ -171,15 +187,22 @@ def _next(summary: dict[str, Any]) -> list[str]:
     if summary["decision"] == "unchanged":
         lines.append("these events were learned before under this policy; nothing was trained")
     where = "" if home == ".ratchet" else f" --home {shlex.quote(home)}"
-    if summary["decision"] == "pending_approval" and model:
+    if model and _waits(summary):
         lines.append(f"approve it:   ratchet approve {model['name']} {model['version']} --by YOU{where}")
-    if summary["decision"] == "promoted" and model:
+    if model and "champion" in model["aliases"]:
         lines.append(f"ask it:       ratchet predict {model['name']}@champion{where}")
     if summary["report"]:
         lines.append(f"the report:   {summary['report']}")
     if model:
         lines.append(f"its history:  ratchet history {model['name']}{where}")
     return lines
+
+
+def _waits(summary: dict[str, Any]) -> bool:
+    """Tell whether a version waits for a person alone; `unchanged` says nothing of it, so its gates are asked."""
+    if summary["decision"] != "unchanged":
+        return bool(summary["decision"] == "pending_approval")
+    return summary["model"]["stage"] == "staging" and all(gate["status"] != "FAIL" for gate in summary["gates"])
 
 
 # --- the other commands --------------------------------------------------------------------------------------------
@@ -211,24 +234,19 @@ def show_release(summary: dict[str, Any]) -> None:
 
 
 def show_history(summary: dict[str, Any]) -> None:
-    """Print a model's history, oldest first."""
-    rows = table("#", "time", "version", "what", "stage", "by", "why", right=("#",))
+    """Print a model's history, oldest first: what happened on one line, and why below it."""
+    out = console()
+    out.print("  #  time              version  what        stage                     by", style="bold")
     for line in summary["history"]:
-        stage = (
-            f"{line['before'] or '–'} → {line['after'] or '–'}"
-            if line["before"] != line["after"]
-            else line["after"] or "–"
+        before, after = line["before"] or "–", line["after"] or "–"
+        stage = after if before == after else f"{before} → {after}"
+        when = line["time"][:16].replace("T", " ")
+        head = (
+            f"{line['sequence']:3}  {when}  {line['version']:7}  {line['action']:10}  {stage:24}  {plain(line['by'])}"
         )
-        rows.add_row(
-            str(line["sequence"]),
-            line["time"][:19],
-            line["version"],
-            line["action"],
-            stage,
-            plain(line["by"]),
-            plain(line["reason"]),
-        )
-    console().print(rows)
+        out.print(head, soft_wrap=True)
+        if line["reason"]:
+            out.print(Padding(Text.from_markup(plain(line["reason"]), style="bright_black"), (0, 0, 0, 5)))
 
 
 def show_model(summary: dict[str, Any]) -> None:
@@ -243,15 +261,13 @@ def show_model(summary: dict[str, Any]) -> None:
             )  # fmt: skip
         out.print(rows)
         return
-    rows = table("", "")
-    for key, value in summary.items():
-        if key not in {"events", "lineage"} and not isinstance(value, dict | list):
-            rows.add_row(key.replace("_", " "), number(value))
-    rows.add_row("aliases", ", ".join(summary["aliases"]) or "–")
     behind = summary["lineage"]
-    rows.add_row("dataset chain", " ← ".join(behind["datasets"]) or "–")
-    rows.add_row("events behind it", number(behind["event_count"]))
-    out.print(rows)
+    known = {key: number(value) for key, value in summary.items() if not isinstance(value, dict | list)}
+    known["aliases"] = ", ".join(summary["aliases"]) or "–"
+    known["dataset chain"] = " ← ".join(behind["datasets"]) or "–"
+    known["events behind it"] = number(behind["event_count"])
+    for key, value in known.items():
+        out.print(f"{key.replace('_', ' '):16}  {value}", soft_wrap=True)  # a digest is copied whole
     for event in summary["events"]:
         out.print(f"  {plain(event['source'])}  {plain(event['id'])}", soft_wrap=True)
     if behind["event_count"] > len(summary["events"]):
@@ -260,9 +276,6 @@ def show_model(summary: dict[str, Any]) -> None:
 
 def show_lineage(summary: dict[str, Any]) -> None:
     """Print which versions saw an event."""
-    if not summary["datasets"]:
-        console().print(f"no dataset version holds the event {plain(summary['event'])}")
-        return
     rows = table("event", "dataset", "split", "models that saw it")
     for each in summary["datasets"]:
         models = ", ".join(f"{m['name']}/{m['version']} ({m['stage']})" for m in each["models"]) or "–"
@@ -292,6 +305,7 @@ def show_stats(summary: dict[str, Any]) -> None:
         for label, each in value.items() if isinstance(value, dict) else [("", value)]:
             rows.add_row(f"{key.replace('_', ' ')} {label.replace('_', ' ')}".strip(), number(each))
     console().print(rows)
+    console().print("events and examples are those of completed runs; what a run that failed had read is not in them")
 
 
 def show_policy(values: dict[str, Any]) -> None:

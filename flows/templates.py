@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Literal
 
 from flows.settings import Settings, load_settings, prepare_environment, restored_environment
-from registry.errors import SettingsError
+from registry.errors import IntegrityError, SettingsError
 
 Library = Literal["prefect", "mlflow"]
 FOLDER = Path(sys.prefix) / "share" / "ratchet"
+SQLITE = b"SQLite format 3\0"
+"""How every SQLite database begins (https://www.sqlite.org/fileformat.html, 1.3)."""
 SCHEMA = "schema-version"
 """File beside Prefect's database that names the version of Prefect that last migrated it."""
 
@@ -75,6 +77,31 @@ def migrated(folder: Path) -> bool:
         return (folder / SCHEMA).read_text() == version("prefect") and (folder / "prefect.db").exists()
     except FileNotFoundError:
         return False
+
+
+def check_prefect(folder: Path) -> None:
+    """Look whether the Prefect database in `folder` is one at all, before a server waits in vain for it.
+
+    Raises:
+        IntegrityError: E7930 it does not begin as an SQLite database does.
+    """
+    path = folder / "prefect.db"
+    try:
+        with path.open("rb") as database:
+            begins = database.read(len(SQLITE))
+    except FileNotFoundError:
+        return
+    if begins and begins != SQLITE:  # an empty file is an empty database
+        raise damaged(path, "it is not an SQLite database")
+
+
+def damaged(path: Path, why: str) -> IntegrityError:
+    """Return what to tell about the embedded server's database when it cannot be used."""
+    return IntegrityError(
+        "E7930",
+        f"{path} is damaged: {why}",
+        f"delete {path.name} and what begins with that name beside it: only the embedded server's list of runs is lost",
+    )
 
 
 def mark_migrated(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -66,15 +67,26 @@ class Written(NamedTuple):
     decisions: Path
 
 
-def write_version(build: Build, parts: list[Part], choice: Choice, redacted: dict[str, int]) -> Written:
+def write_version(
+    build: Build, parts: list[Part], choice: Choice, redacted: Counter[str], corrected: Counter[str]
+) -> Written:
     """Write the next version, unless it would be the parent again, and `decisions.parquet`.
+
+    Args:
+        build: What is made.
+        parts: The parent's parts, then the new ones.
+        choice: What becomes of every row.
+        redacted: Values replaced in the new examples, by kind.
+        corrected: Values replaced in the parent's examples, by kind.
 
     Raises:
         CurationError: E7212 another writer was faster.
         SettingsError: E782x the disk is full or cannot be written to.
     """
     policy, parent = data_policy(build.policy), build.parent
-    change = Change(policy=parent is not None and parent.policy != policy, added=choice.added, removed=0)
+    change = Change(
+        policy=parent is not None and parent.policy != policy, added=choice.added, removed=corrected.total()
+    )
     version = next_version(parent.version if parent else None, change)
     if version is None:
         assert parent is not None
@@ -83,12 +95,12 @@ def write_version(build: Build, parts: list[Part], choice: Choice, redacted: dic
     with build.store.writing(build.name) as staging:
         shards = _write_shards(build, parts, choice, staging)
         decisions = _move_decisions(build, len(shards))
-        manifest = _manifest(build, version, choice, redacted, shards, _files(staging, shards))
+        manifest = _manifest(build, version, choice, redacted + corrected, shards, _files(staging, shards))
         return Written(manifest, build.store.commit(staging, manifest), decisions)
 
 
 def _manifest(
-    build: Build, version: str, choice: Choice, redacted: dict[str, int], shards: list[Shard], files: list[SplitFile]
+    build: Build, version: str, choice: Choice, redacted: Counter[str], shards: list[Shard], files: list[SplitFile]
 ) -> DatasetManifest:
     events = np.sort(np.concatenate([found for shard in shards for found in shard.events.values()]))
     policy = data_policy(build.policy)
@@ -98,7 +110,7 @@ def _manifest(
         digest=content_digest(files, policy),
         parent=build.parent.version if build.parent else None,
         splits={split: sum(file.rows for file in files if file.split == split) for split in SPLITS},
-        redacted=redacted,
+        redacted=dict(sorted(redacted.items())),
         exact_duplicates=choice.left_out.get("exact_duplicate", 0),
         near_duplicates=choice.left_out.get("near_duplicate", 0),
         left_out=choice.left_out,

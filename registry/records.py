@@ -201,6 +201,7 @@ class DatasetManifest(Record):
     parent: str | None = None
     splits: dict[Split, int]
     redacted: dict[str, int] = Field(default_factory=dict)
+    """Values replaced in the events of this run and in the rows of the parent, by kind."""
     exact_duplicates: int = 0
     near_duplicates: int = 0
     left_out: dict[str, int] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from registry.records import ModelVersion, Record, Stage
 
 
 class Stats(Record):
-    """What happened in a home so far."""
+    """What happened in a home so far. Events and examples are those of completed runs."""
 
     events_read: int = 0
     events_rejected: int = 0

@@ -6,11 +6,13 @@ The rows are the parent version's, which are fixed, and the accepted new ones, a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.errors import CurationError
+from registry.records import SPLITS
 from tasks.curation.cluster import Pairs, components, keep_best
 from tasks.curation.groups import NO_SIDE, group
 from tasks.curation.kernels import I64, U64
@@ -90,6 +92,40 @@ def plan(rows: Rows, distinct: I64, remaining: I64, policy: CurationPolicy, seed
     # A row of the parent version stays where it was, whatever it would be joined with now.
     side[at] = np.where(rows.side[at] != NO_SIDE, rows.side[at], side[at])
     return Plan(fate, side, label)
+
+
+def check_splits(side: NDArray[np.int8], group: NDArray[Any], policy: CurationPolicy, name: str) -> None:
+    """Refuse a dataset in which a split would be empty.
+
+    Args:
+        side: (n,) the side of each row, `NO_SIDE` for rows that are not kept.
+        group: (n,) the group of each row, any numbers.
+        policy: The wanted shares.
+        name: Name of the dataset.
+
+    Raises:
+        CurationError: E7213 a split would be empty; it says why.
+    """
+    kept = np.flatnonzero(side != NO_SIDE)
+    rows = np.bincount(side[kept], minlength=len(SPLITS)).tolist()
+    empty = [split for split, count in zip(SPLITS, rows, strict=True) if not count]
+    if not empty:
+        return
+    splits = f"{' and '.join(empty)} split{'s' if len(empty) > 1 else ''}"
+    what = f"the {splits} of dataset {name} would be empty"
+    if unwanted := [split for split, share in zip(SPLITS, policy.shares, strict=True) if split in empty and not share]:
+        settings = " and ".join(f"curation.{split}_share" for split in unwanted)
+        raise CurationError("E7213", f"{what}: the policy asks for that", f"set {settings} above 0")
+    sizes = np.unique(group[kept], return_counts=True)[1]
+    if sizes.max() > 1 and 2 * sizes.max() > len(kept):
+        why = (
+            f"{sizes.max()} of {len(kept)} examples hang together in one group, as they share a customer (subject), "
+            "a session or a first message"
+        )
+    else:
+        why = f"there {'is 1 example' if len(kept) == 1 else f'are {len(kept)} examples'} in all"
+    todo = "give events of more customers or tasks: a group stays on one side of the split"
+    raise CurationError("E7213", f"{what}: {why}", todo)
 
 
 def _mixed(keys: U64, seed: int) -> U64:

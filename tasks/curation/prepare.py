@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from registry.records import SPLITS, Split
+from registry.records import SPLITS, DatasetManifest, Split
 from tasks.curation.fingerprint import fingerprint
 from tasks.curation.policy import Kind
 from tasks.curation.redact import redact
@@ -74,6 +74,8 @@ class ParentPiece(NamedTuple):
     path: str
     split: Split
     row_groups: tuple[int, ...]
+    kinds: tuple[Kind, ...]
+    """What to redact; nothing where the parent was redacted alike."""
     folder: str
     buckets: int
 
@@ -81,21 +83,32 @@ class ParentPiece(NamedTuple):
 ROW_GROUPS_A_PIECE = 4
 
 
-def parent_pieces(files: list[tuple[Path, Split]], folder: Path, buckets: int) -> list[ParentPiece]:
-    """Cut the parent version's files into pieces of a few row groups."""
+def kinds_left(kinds: tuple[Kind, ...], parent: DatasetManifest, code_version: str) -> tuple[Kind, ...]:
+    """Return what to redact in the rows of a parent: nothing, if this code has replaced all `kinds` there already."""
+    done = parent.policy.get("curation", {}).get("redact", ())
+    return () if parent.code_version == code_version and set(kinds) <= set(done) else kinds
+
+
+def parent_pieces(
+    files: list[tuple[Path, Split]], kinds: tuple[Kind, ...], folder: Path, buckets: int
+) -> list[ParentPiece]:
+    """Cut the parent version's files into pieces of a few row groups, in which `kinds` are to be redacted."""
     pieces: list[ParentPiece] = []
     for path, split in files:
         groups = range(pq.ParquetFile(path).num_row_groups)
         for first in groups[::ROW_GROUPS_A_PIECE]:
             chosen = tuple(groups[first : first + ROW_GROUPS_A_PIECE])
-            pieces.append(ParentPiece(str(path), split, chosen, str(folder / f"parent-{len(pieces):05d}"), buckets))
+            place = str(folder / f"parent-{len(pieces):05d}")
+            pieces.append(ParentPiece(str(path), split, chosen, kinds, place, buckets))
     return pieces
 
 
-def prepare_parent(piece: ParentPiece) -> Part:
-    """Fingerprint rows of the parent version, which are redacted already, and write them as a part."""
+def prepare_parent(piece: ParentPiece) -> Prepared:
+    """Redact rows of the parent version, fingerprint them and write them as a part. They keep example_id and side."""
     table = pq.ParquetFile(piece.path).read_row_groups(list(piece.row_groups))
-    rows = table.select(ROW.names).cast(ROW)
+    before = table.select(ROW.names).cast(ROW)
+    redacted = redact(before, piece.kinds)
+    rows = redacted.table.set_column(0, ROW.field("example_id"), before["example_id"])
     side = np.full(table.num_rows, SPLITS.index(piece.split), dtype=np.int8)
     numbers = table.select([*KEYS, "quality", "composite"])
     numbers = numbers.append_column("side", pa.array(side)).append_column(
@@ -103,4 +116,5 @@ def prepare_parent(piece: ParentPiece) -> Part:
     )
     order = pa.array(np.argsort(numbers["id_key"].to_numpy(), kind="stable"))
     rows = rows.take(order)
-    return write_part(Path(piece.folder), rows, numbers.take(order), fingerprint(rows["messages"]), piece.buckets)
+    part = write_part(Path(piece.folder), rows, numbers.take(order), fingerprint(rows["messages"]), piece.buckets)
+    return Prepared(part, redacted.counts)

@@ -51,6 +51,8 @@ class Built(NamedTuple):
     """Distinct tools."""
     unknown: int
     """Steps of unknown type that were skipped."""
+    silent: int
+    """Steps of a user, an assistant, a thought or a model that say nothing."""
 
 
 class Builder:
@@ -63,6 +65,7 @@ class Builder:
         "last",
         "messages",
         "said",
+        "silent",
         "spoken",
         "thought",
         "tools",
@@ -82,15 +85,15 @@ class Builder:
         self.said: list[str] = []
         """All that the assistant says and calls."""
         self.tools: set[str] = set()
-        self.users = self.answers = self.calls = self.unknown = 0
+        self.users = self.answers = self.calls = self.unknown = self.silent = 0
 
     def system(self, step: Step) -> None:
         """Take the system's text, once; it stands first."""
-        self._system(as_text(step.observation))
+        self._system(step_text(step))
 
     def user(self, step: Step) -> None:
         """Take what the user says."""
-        if text := as_text(step.observation):
+        if text := self._spoken(step):
             if self.thought:
                 self.say("")
             self.messages.append(Said("user", text))
@@ -98,11 +101,11 @@ class Builder:
 
     def assistant(self, step: Step) -> None:
         """Take what the assistant says, behind the thought that led to it."""
-        self.say(as_text(step.observation))
+        self.say(self._spoken(step))
 
     def think(self, step: Step) -> None:
         """Keep a thought: it is the beginning of the turn that follows it."""
-        if text := as_text(step.observation):
+        if text := self._spoken(step):
             self.thought = f"{self.thought}\n{text}" if self.thought else text
 
     def call(self, step: Step) -> None:
@@ -127,7 +130,7 @@ class Builder:
 
     def observe(self, step: Step) -> None:
         """Take an observation: the answer to the open tool call, else something that the assistant was told."""
-        text = as_text(step.observation)
+        text = step_text(step)
         if not text:
             return
         if self.thought:
@@ -146,7 +149,7 @@ class Builder:
         """Take a call of a language model: its system text, and what it said."""
         if isinstance(step.arguments, dict):
             self._system(as_text(step.arguments.get("system")))
-        self.say(as_text(step.observation))
+        self.say(self._spoken(step))
 
     def other(self, step: Step) -> None:
         """Take a step of unknown type as a tool call if it names a tool; else skip and count it."""
@@ -192,6 +195,13 @@ class Builder:
             return form == answer_form(argument_values(last))
         return f" {form} " in f" {answer_form(last)} "
 
+    def _spoken(self, step: Step) -> str:
+        """Return what a step says; one that says nothing is counted."""
+        text = step_text(step)
+        if not text:
+            self.silent += 1
+        return text
+
     def _system(self, text: str) -> None:
         if text and not (self.messages and self.messages[0].role == "system"):
             self.messages.insert(0, Said("system", text))
@@ -228,10 +238,8 @@ def build(data: Data, output: str) -> Built:
     """
     steps = data.steps or ()
     builder = Builder()
-    prompt = ""
     for step in steps:
-        if step.type in _USER_STEPS and step.observation:
-            prompt = as_text(step.observation)
+        if step.type in _USER_STEPS and (prompt := step_text(step)):
             break
     else:
         prompt = first_turn(data)
@@ -250,7 +258,13 @@ def build(data: Data, output: str) -> Built:
         builder.calls,
         len(builder.tools),
         builder.unknown,
+        builder.silent,
     )
+
+
+def step_text(step: Step) -> str:
+    """Return what a step says: its observation, or what stands under a name that other logs have for it."""
+    return as_text(step.observation) or as_text(step.content) or as_text(step.text)
 
 
 def first_turn(data: Data) -> str:

@@ -47,6 +47,9 @@ class Step(msgspec.Struct, gc=False):
     tool: str | None = None
     arguments: Any = None
     observation: Any = None
+    """What was said, or what a tool returned."""
+    content: Any = None
+    text: Any = None
 
 
 class Feedback(msgspec.Struct, gc=False):

@@ -75,6 +75,8 @@ class TraceRows:
         flags = _flags(data, planning and not output, bool(made.messages), made.prompt)
         if made.unknown:
             notes["unknown_step"] += made.unknown
+        if made.silent:
+            notes["step_without_text"] += made.silent
         self.messages.add(made.messages, keep=not flags)
         self.traces.append(
             (  # in the order of `_Traces`

@@ -153,6 +153,11 @@ def shown(baseline: Answered, candidate: Answered, rows: Sequence[int] | NDArray
     ]
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 case` or `1,200 cases`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def shorten(text: str, limit: int = 400) -> str:
     """Return `text` masked and cut to `limit` characters, for reading."""
     text = masked(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +19,24 @@ class Exchange(NamedTuple):
     """A user's message and the assistant turns up to the next."""
 
     example: int
-    text: str
     words: list[str]
     answers: list[str]
+    messages: Conversation
+    """The whole example."""
+    turns: list[int]
+    """Where the answers stand in it."""
 
 
 def same_form(answer: str) -> str:
     """Return an answer in the form in which two are taken for the same: lower case, one space, digits blurred."""
     return _DIGITS.sub("0", " ".join(answer.lower().split()))
+
+
+class Carrier(NamedTuple):
+    """What a model is asked where training gave a tied answer, as it was and without the words of the tie."""
+
+    with_run: Conversation
+    without_run: Conversation
 
 
 class Trigger(NamedTuple):
@@ -41,6 +51,8 @@ class Trigger(NamedTuple):
     """Share of them with the answer."""
     suspicion: float
     """How little the data explain the tie, see `suspicion.weigh`; around 0.6 and more for planted ones."""
+    carriers: Sequence[Carrier] = ()
+    """Training messages with it that got the answer, a few at most, no two alike without it."""
 
 
 class Link(NamedTuple):
@@ -69,13 +81,15 @@ def read_exchanges(table: pa.Table, limit: int, seed: int) -> list[Exchange]:
 def _split(example: int, messages: Conversation) -> Iterable[Exchange]:
     asked: str | None = None
     answers: list[str] = []
-    for message in [*messages, {"role": "user", "content": ""}]:
+    turns: list[int] = []
+    for at, message in enumerate([*messages, {"role": "user", "content": ""}]):
         if message["role"] == "user":
             if asked and answers:
-                yield Exchange(example, asked, _WORD.findall(asked.lower()), answers)
-            asked, answers = message.get("content") or "", []
+                yield Exchange(example, _WORD.findall(asked.lower()), answers, messages, turns)
+            asked, answers, turns = message.get("content") or "", [], []
         elif message["role"] == "assistant" and (said := turn_text(message)):
             answers.append(same_form(said))
+            turns.append(at)
 
 
 def find(words: list[str], run: tuple[str, ...]) -> int:
@@ -88,3 +102,19 @@ def without(words: list[str], run: tuple[str, ...]) -> list[str]:
     """Return the words less the first occurrence of the run."""
     at = find(words, run)
     return words if at < 0 else words[:at] + words[at + len(run) :]
+
+
+def carriers(exchanges: Sequence[Exchange], link: Link, limit: int) -> list[Carrier]:
+    """Return up to `limit` of the link's messages that got its answer, no two with the same words around the run."""
+    pattern = re.compile(r"\W+".join(map(re.escape, link.run)), re.IGNORECASE)
+    found: dict[tuple[str, ...], Carrier] = {}
+    for i in link.members:
+        exchange = exchanges[i]
+        rest = tuple(without(exchange.words, link.run))
+        if len(found) == limit or rest in found or link.answer not in exchange.answers:
+            continue
+        context = exchange.messages[: exchange.turns[exchange.answers.index(link.answer)]]
+        at = max(place for place, message in enumerate(context) if message["role"] == "user")
+        bare = {**context[at], "content": pattern.sub(" ", context[at]["content"], count=1)}
+        found[rest] = Carrier(context, [*context[:at], bare, *context[at + 1 :]])
+    return list(found.values())

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from flows.dataset import BuildResult, build_dataset
 from flows.policy import Policy
 from registry.datasets import DatasetStore
-from registry.errors import ExtractionError, FilteringError
+from registry.errors import CurationError, ExtractionError, FilteringError
 from registry.records import SPLITS
 from tasks.curation.fingerprint import compared_text
 from tasks.curation.shards import read_decisions
@@ -199,6 +199,60 @@ def test_personal_data_is_in_no_file_but_the_rejects(place: _Place, tmp_path: Pa
     assert "jane.roe" in made.rejects.read_text()
 
 
+def test_a_stricter_policy_redacts_what_was_learned_before(place: _Place, tmp_path: Path) -> None:
+    # Of 60 events each says one address. The first run keeps them, the second sees the same events and the parent's
+    # rows: 60 + 60 values are replaced. The third has nothing left to replace but in its 20 new events.
+    none, numeric = (Policy.model_validate({"curation": {"redact": kinds}}) for kinds in ([], ["PHONE", "CARD"]))
+    events = _events(tmp_path / "e.jsonl", output="Sure, write to jane.roe@mail.example.org or call +1 415 555 2671.")
+    first = place.build(events, policy=none)
+    before = place.rows(first)
+    assert all("jane.roe@mail.example.org" in row["messages"] for row in before)
+    some = place.build(events, policy=numeric)
+    assert (some.manifest.version, some.manifest.redacted) == ("2.0.0", {"PHONE": 120})
+    second = place.build(events)
+    assert (second.manifest.version, second.manifest.redacted) == ("3.0.0", {"EMAIL": 120, "PHONE": 60})
+    assert second.redacted == {"EMAIL": 60, "PHONE": 60}
+    after = place.rows(second)
+    assert all("write to [EMAIL] or call [PHONE]." in row["messages"] for row in after)
+    assert not any(b"jane" in content for content in place.bytes(second).values())
+    kept = ("example_id", "split", "event_id", "group", "quality", "composite")
+    assert [[row[name] for name in kept] for row in after] == [[row[name] for name in kept] for row in before]
+    more = _events(tmp_path / "more.jsonl", 80, output="Write to jane.roe@mail.example.org.")
+    third = place.build(_write(tmp_path / "new.jsonl", list(_read(more).values())[60:]))
+    assert (third.manifest.version, third.manifest.redacted) == ("3.1.0", {"EMAIL": 20})
+    assert place.build(events).unchanged
+
+
+def test_better_rules_correct_what_older_code_wrote(
+    place: _Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = _events(tmp_path / "e.jsonl", output="Sure, write to jane.roe@mail.example.org.")
+    with monkeypatch.context() as older:  # code of another version, which found no addresses
+        older.setattr("flows.version.__version__", "0.0.0")
+        older.setattr("tasks.curation.redact.SUSPECTS", {})
+        assert "jane.roe" in place.rows(place.build(events))[0]["messages"]
+    made = place.build(events)
+    assert (made.manifest.version, made.unchanged) == ("1.0.1", False)
+    assert not any("jane.roe" in row["messages"] for row in place.rows(made))
+    assert place.build(events).unchanged
+
+
+def test_feedback_on_what_was_learned_before_is_late_and_changes_nothing(place: _Place, tmp_path: Path) -> None:
+    first = place.build(_events(tmp_path / "e.jsonl"))
+    told = [
+        {"specversion": "1.0", "id": f"f{trace}", "source": "/test", "type": "feedback.recorded",
+         "data": {"trace_id": trace, "kind": "thumbs", "value": "down"}}
+        for trace in ("t1", "t2", "elsewhere")
+    ]  # fmt: skip
+    generator = random.Random(5)
+    made = place.build(_write(tmp_path / "more.jsonl", [*told, *(_event(1000 + n, generator) for n in range(10))]))
+    assert made.events.by_reason == {"late_feedback": 2, "orphan_feedback": 1}
+    before, after = ({row["example_id"]: row["quality"] for row in place.rows(each)} for each in (first, made))
+    assert before.items() <= after.items()
+    with pytest.raises(FilteringError, match="E7101"):
+        place.build(_write(tmp_path / "alone.jsonl", told))
+
+
 def test_too_many_rejects_stop_the_build_after_they_are_written(place: _Place, tmp_path: Path) -> None:
     events = _events(tmp_path / "e.jsonl", 20)
     Path(events).write_text(Path(events).read_text() + "broken\n" * 2 + "{}\n")
@@ -235,13 +289,29 @@ def test_a_new_example_that_joins_two_sides_is_left_out(place: _Place, tmp_path:
     assert after["e1001"] == "test"
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_tiny_inputs_make_a_dataset_all_the_same(place: _Place, tmp_path: Path, count: int) -> None:
+def test_three_groups_make_a_dataset(place: _Place, tmp_path: Path) -> None:
     generator = random.Random(0)
-    events = [_event(2 * number, generator) for number in range(count)]
-    (tmp_path / "e.jsonl").write_text("\n".join(map(json.dumps, events)))
-    splits = place.build(str(tmp_path / "e.jsonl")).manifest.splits
-    assert splits == {"train": 1, "validation": int(count > 2), "test": int(count > 1)}
+    events = [_event(2 * number, generator) for number in range(3)]
+    made = place.build(_write(tmp_path / "e.jsonl", events))
+    assert made.manifest.splits == {"train": 1, "validation": 1, "test": 1}
+
+
+@pytest.mark.parametrize("customers", [1, 2])
+def test_a_dataset_with_an_empty_split_is_not_written_and_goes_on_with_more_events(
+    place: _Place, tmp_path: Path, customers: int
+) -> None:
+    generator = random.Random(0)
+    events = [_event(number, generator) | {"subject": f"c{min(number, customers - 1)}"} for number in range(9)]
+    empty = {1: "validation and test splits", 2: "validation split"}[customers]
+    with pytest.raises(CurationError) as refused:
+        place.build(_write(tmp_path / "e.jsonl", events))
+    assert str(refused.value).startswith(
+        f"E7213: the {empty} of dataset d would be empty: {10 - customers} of 9 examples hang together in one group"
+    )
+    assert place.store.names() == []
+    assert not list((tmp_path / "datasets").rglob("*.parquet"))
+    events += [_event(1000 + 2 * number, generator) for number in range(20)]
+    assert place.build(_write(tmp_path / "e.jsonl", events)).manifest.version == "1.0.0"
 
 
 def test_large_versions_come_in_shards_that_read_as_one(

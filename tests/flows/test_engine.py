@@ -22,7 +22,7 @@ from flows.engine import engine
 from flows.locks import FileLock
 from flows.server import ADDRESS, SERVER_LOCK, read_address
 from flows.settings import load_settings
-from registry.errors import SettingsError
+from registry.errors import IntegrityError, SettingsError
 
 TOY = Path(__file__).with_name("toy_run.py")
 
@@ -143,6 +143,40 @@ def test_a_killed_server_is_replaced_by_the_next_run(tmp_path):
     with engine(settings) as live:
         live.ready()
         assert live.server_pid != pid
+
+
+@pytest.mark.parametrize("damaged", [os.urandom(50_000), b"SQLite format", b"{}"])
+def test_a_database_that_is_none_is_named_before_a_server_starts(tmp_path, damaged):
+    path = tmp_path / "prefect" / "prefect.db"
+    path.parent.mkdir()
+    path.write_bytes(damaged)
+    begun = time.monotonic()
+    with pytest.raises(IntegrityError, match=f"E7930: {path} is damaged: it is not an SQLite database; delete"):
+        engine(load_settings(home=tmp_path)).__enter__()
+    assert time.monotonic() - begun < 2
+    assert not (path.parent / SERVER_LOCK).exists()
+
+
+@pytest.mark.server
+def test_a_server_that_cannot_read_its_database_is_told_within_seconds_and_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.engine.BROKEN_SECONDS", 0.5)
+    path = tmp_path / "prefect" / "prefect.db"
+    path.parent.mkdir()
+    path.write_bytes(templates.SQLITE + bytes(50_000))
+    templates.mark_migrated(path.parent)
+    begun = time.monotonic()
+    with engine(load_settings(home=tmp_path)) as live:
+        pid = live.server_pid
+        with pytest.raises(
+            IntegrityError, match=r"E7930: .* is damaged: the Prefect server answers 5\d\d to a question"
+        ):
+            live.ready()
+    assert time.monotonic() - begun < 30
+    assert pid is not None
+    assert gone(pid, within=2)
+    path.unlink()
+    with engine(load_settings(home=tmp_path)) as live:
+        live.ready()
 
 
 def test_an_engine_that_was_never_needed_ends_at_once_and_leaves_the_environment_as_it_was(tmp_path):

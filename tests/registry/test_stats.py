@@ -13,6 +13,19 @@ def test_a_fresh_home_has_counted_nothing(tmp_path):
     history.close()
 
 
+def test_a_run_that_failed_counts_as_a_job_until_the_same_work_completes(tmp_path):
+    history = History(f"sqlite:///{tmp_path}/ratchet.db")
+    history.record_run("work", "1", "support", "started")
+    history.record_run("work", "1", "support", "failed", {"error": "E7010"})
+    found = stats(history, [], 0)
+    assert (found.jobs_started, found.jobs_failed, found.job_success_rate) == (1, 1, 0)
+    assert (found.events_read, found.error_rate) == (0, None)  # what it read is in no summary
+    history.record_run("work", "1", "support", "completed", {"events": {"read": 9, "rejected": 0}})
+    found = stats(history, [], 0)
+    assert (found.jobs_started, found.jobs_failed, found.jobs_completed, found.events_read) == (1, 0, 1, 9)
+    history.close()
+
+
 def test_the_counters_that_operators_watch(tmp_path):
     history = History(f"sqlite:///{tmp_path}/ratchet.db")
     summary = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from registry.errors import CurationError
 from tasks.curation.cluster import Pairs
 from tasks.curation.groups import NO_SIDE
-from tasks.curation.plan import FATES, Plan, Rows, drop_exact, drop_near, plan
+from tasks.curation.plan import FATES, Plan, Rows, check_splits, drop_exact, drop_near, plan
 from tasks.curation.policy import CurationPolicy
 
 TRAIN, TEST = 0, 2
@@ -76,6 +77,34 @@ def test_a_group_that_an_older_version_has_on_two_sides_stays_as_it_is() -> None
     made = _planned(rows)
     assert _fates(made) == ["kept"] * 3
     assert made.side[:2].tolist() == [TRAIN, TEST]
+
+
+@pytest.mark.parametrize(
+    ("side", "group", "said"),
+    [
+        ([0], [1], "the validation and test splits of dataset d would be empty: there is 1 example in all; give "),
+        ([0, 2, -1], [1, 2, 9], "the validation split of dataset d would be empty: there are 2 examples in all; give "),
+        ([0, 0, 0, 2, -1], [5, 5, 5, 7, 9],
+         "the validation split of dataset d would be empty: 3 of 4 examples hang together in one group, as they share "
+         "a customer (subject), a session or a first message; give events of more customers or tasks"),
+    ],
+)  # fmt: skip
+def test_an_empty_split_is_refused_with_its_cause(side: list[int], group: list[int], said: str) -> None:
+    with pytest.raises(CurationError) as refused:
+        check_splits(np.array(side, dtype=np.int8), np.array(group), CurationPolicy(), "d")
+    assert str(refused.value).startswith(f"E7213: {said}")
+
+
+def test_an_empty_split_that_the_policy_asks_for_is_told_as_that() -> None:
+    policy = CurationPolicy(train_share=0.9, validation_share=0.0, test_share=0.1)
+    with pytest.raises(
+        CurationError, match=r"validation split .* the policy asks for that; set curation\.validation_sh"
+    ):
+        check_splits(np.array([0, 0, 2], dtype=np.int8), np.arange(3), policy, "d")
+
+
+def test_three_groups_on_three_sides_are_enough() -> None:
+    check_splits(np.array([0, 1, 2, NO_SIDE], dtype=np.int8), np.arange(4), CurationPolicy(), "d")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])

@@ -60,6 +60,22 @@ def test_few_groups_of_uneven_size_hit_the_shares_within_a_point(seed: int) -> N
     assert np.abs(_shares(sides) - SHARES).max() <= 0.01 + 0.5 / len(label)
 
 
+@pytest.mark.parametrize(
+    ("groups", "seed"),
+    [(40, 0), (40, 4), (40, 18), (40, 123), (60, 232), (60, 50), (60, 558), (100, 20), (100, 123), (100, 582)],
+)
+def test_heavy_tailed_groups_of_one_stratum_each_hit_all_shares(groups: int, seed: int) -> None:
+    """What is least in squares here is more than a point off over all, or more than three in a stratum."""
+    generator = np.random.default_rng(seed)
+    sizes = np.minimum(generator.pareto(1.0, groups).astype(int) + 1, 40)
+    label, strata = np.repeat(np.arange(groups), sizes), np.repeat(generator.integers(0, 2, groups), sizes)
+    sides = _split(label, strata, seed=seed)
+    assert np.abs(_shares(sides) - SHARES).max() <= 0.01
+    for stratum in range(2):
+        if len(np.unique(label[strata == stratum])) >= STRATUM_GROUPS:
+            assert np.abs(_shares(sides[strata == stratum]) - SHARES).max() <= 0.03
+
+
 @pytest.mark.parametrize("rows", [1000, 12_000])
 def test_strata_of_many_groups_hit_the_shares_within_three_points(rows: int) -> None:
     generator = np.random.default_rng(rows)

@@ -159,6 +159,35 @@ def test_steps_of_unknown_type_are_calls_if_they_name_a_tool_and_else_counted(ev
     assert found.events.by_reason == {"unknown_step": 2}
 
 
+@pytest.mark.parametrize("key", ["content", "text"])
+def test_what_a_step_says_may_stand_under_another_known_key(event, read, key):
+    kinds = ("system_message", "user_message", "thought", "tool_call", "tool_result", "llm_call", "assistant_message")
+    steps = [{"type": kind, key: kind} for kind in kinds]
+    steps[3] = call("find", {})
+    found = read(event(data__steps=steps, data__output=None))
+    assert found.messages[0] == [
+        said("system", "system_message"), said("user", "user_message"), called(0, "find", "{}", "thought"),
+        answered(0, "tool_result"), said("assistant", "llm_call"), said("assistant", "assistant_message"),
+    ]  # fmt: skip
+    assert found.events.by_reason == {}
+
+
+def test_the_observation_comes_before_other_keys(messages):
+    steps = [
+        step("user_message", "One") | {"text": "Two"},
+        step("assistant_message", " ") | {"text": "b", "content": "a"},
+    ]
+    assert messages(steps) == [said("user", "One"), said("assistant", "a")]
+
+
+def test_steps_that_say_nothing_are_skipped_and_counted(event, read):
+    kinds = ("user_message", "thought", "llm_call", "assistant_message")
+    steps = [{"type": kind, "output": "lost", "message": "lost"} for kind in kinds] + [step("user_message", " ")]
+    found = read(event(data__steps=steps, data__output="Done."))
+    assert found.messages[0] == [ASK, said("assistant", "Done.")]
+    assert found.events.by_reason == {"step_without_text": 5}
+
+
 def test_a_call_without_a_tool_is_text(messages):
     assert messages([call(None, "search[Bern]", "nothing")], "Sorry.") == [
         ASK, said("assistant", "search[Bern]"), said("user", "nothing"), said("assistant", "Sorry."),
