@@ -129,9 +129,9 @@ class DatasetStore:
         try:
             manifest = DatasetManifest.model_validate_json(path.read_bytes())
         except pydantic.ValidationError as error:
-            raise IntegrityError(
-                "E7910", f"{path} is damaged ({error.error_count()} problems)", "restore it from a backup"
-            ) from error
+            problems = [str(problem["msg"]) for problem in error.errors()]
+            what = f"{path} is damaged ({listed(problems)})"
+            raise IntegrityError("E7910", what, "restore it from a backup") from error
         problems = _contradictions(manifest, name, wanted)
         if problems:
             raise IntegrityError("E7911", f"{path} was changed: {listed(problems)}", "restore it from a backup")

@@ -173,7 +173,7 @@ class ModelRegistry:
             known = self.names()
             what_to_do = f"known are: {_listing(known)}" if known else "run `ratchet learn` first"
             raise PromotionError("E7522", f"there is no model {name}", what_to_do)
-        kind = f"version {wanted}" if wanted.isdigit() else f"{wanted}"
+        kind = f"version {wanted}" if wanted.isdigit() else f"alias {wanted}"
         aliases = sorted(f"{alias} → {v.version}" for v in versions for alias in v.aliases)
         raise PromotionError(
             "E7522",

@@ -105,12 +105,13 @@ def check_reject_share(events: EventCounts, policy: ExtractionPolicy) -> None:
         raise ExtractionError(
             "E7011",
             f"none of the {events.read} lines is an event ({top})",
-            "give JSON Lines of CloudEvents 1.0; rejects.jsonl holds every line with its reason",
+            "give JSON Lines of CloudEvents 1.0; rejects.jsonl in the run's folder (HOME/runs/) has every line with its reason",
         )
     if share > policy.max_reject_share:
         raise ExtractionError(
             "E7010",
             f"{events.rejected} of {events.read} lines ({share:.1%}) are not events,"
             f" above the limit of {policy.max_reject_share:.1%} ({top})",
-            "mend the input (rejects.jsonl holds every line with its reason) or raise extraction.max_reject_share",
+            "mend the input (rejects.jsonl in the run's folder, HOME/runs/, has every line with its reason) or raise"
+            " extraction.max_reject_share",
         )

@@ -49,7 +49,15 @@ def headline(data: ReportData) -> Headline:
     title = f"{name}, version {version}" if version else name
     sentence = data.reason or _SENTENCES[data.verdict]
     sentence = f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}."
+    if data.verdict == "staged":
+        sentence += f" {_next_step(data)}"
     return Headline(tone, word, title, sentence, _commands(data, name, version))
+
+
+def _next_step(data: ReportData) -> str:
+    failed = [plain(gate.name) for gate in data.gates if gate.status == "FAIL"]
+    what = f"what the gate{'' if len(failed) == 1 else 's'} {' and '.join(failed)} named" if failed else ""
+    return f"What to do next: fix {what or 'what is missing'}, or learn from more or better events."
 
 
 _SENTENCES = {
@@ -92,9 +100,7 @@ def figures(data: ReportData) -> list[Figure]:
     if stage := stages.get("performance"):
         found.append(_score(stage))
     if stage := stages.get("regression"):
-        needed = percent(stage.thresholds.get("pass_rate"), 0)
-        note = f"of {whole(stage.counts.get('cases'))} cases, at least {needed} needed"
-        found.append(Figure("still right", percent(_number(stage, "pass_rate")), note, stage.status))
+        found.append(_kept(stage))
     if stage := stages.get("safety"):
         found.append(
             Figure(
@@ -110,9 +116,21 @@ def figures(data: ReportData) -> list[Figure]:
         note = f"baseline {milliseconds(_number(stage, 'baseline_p95_ms'))}"
         found.append(Figure("latency, p95", milliseconds(_number(stage, "candidate_p95_ms")), note, stage.status))
     if data.dataset:
-        note = f"dataset {data.dataset.version}, from {whole(data.dataset.source_events)} events"
+        read = data.events.read if data.events else data.dataset.source_events
+        note = f"dataset {data.dataset.version}; {whole(read)} events {'read' if data.events else 'used'}"
         found.append(Figure("examples", whole(sum(data.dataset.splits.values())), note))
     return found
+
+
+def _kept(stage: StageResult) -> Figure:
+    """Return how many right cases are still right; where the baseline gets none right, how many are not worse."""
+    rate, cases = _number(stage, "pass_rate"), stage.counts.get("cases", 0)
+    if rate is None and (kept := _number(stage, "kept_rate")) is not None:
+        note = f"of {whole(stage.counts.get('all_cases'))} cases; the baseline gets none steadily right"
+        return Figure("not worse", percent(kept), note, stage.status)
+    needed = percent(stage.thresholds.get("pass_rate"), 0)
+    note = f"of {whole(cases)} case{'' if cases == 1 else 's'}, at least {needed} needed"
+    return Figure("still right", percent(rate), note, stage.status)
 
 
 def _score(stage: StageResult) -> Figure:

@@ -13,6 +13,7 @@ from tasks.reporting.data import BeforeAfter, Changes, Distributions, PolicyChan
 from tasks.reporting.exam_charts import bar
 from tasks.reporting.headline import arguments, figures, headline
 from tasks.reporting.sections import (
+    accuracy_meaning,
     change_rows,
     data_section,
     gate_rows,
@@ -57,6 +58,7 @@ def _parts(data: ReportData) -> dict[str, Any]:
         "training": training_section(data),
         "stages": [shown_stage(stage) for stage in data.validation.stages] if data.validation else [],
         "readiness": readiness_section(data),
+        "accuracy_meaning": accuracy_meaning(data),
         "gates": gate_rows(data.gates),
         "lineage": lineage(data),
         "changes": change_rows(data),

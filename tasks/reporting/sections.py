@@ -104,6 +104,16 @@ def readiness_section(data: ReportData) -> str:
     return readiness_chart(data.readiness, data.readiness_required) if data.readiness else ""
 
 
+def accuracy_meaning(data: ReportData) -> str:
+    """Return what the accuracy of readiness is in this run: the pass rate, or where cases are too few the kept rate."""
+    stages = data.validation.stages if data.validation else []
+    rates = [stage.metrics.get("pass_rate") for stage in stages if stage.name == "regression"]
+    rate = float(rates[0]) if rates and rates[0] is not None else None
+    if data.readiness is None or (rate is not None and abs(rate - data.readiness.accuracy) < 1e-5):
+        return "the regression pass rate"
+    return "the share of all cases that are not worse than the baseline's, because regression has too few cases"
+
+
 def gate_rows(gates: Sequence[GateResult]) -> list[tuple[str, str, str, str]]:
     """Return the gates as (mark, status, name, reason)."""
     return [(MARKS[gate.status], gate.status, plain(gate.name), gate.reason) for gate in gates]
@@ -124,7 +134,9 @@ def lineage(data: ReportData) -> list[Station]:
     if data.dataset:
         d = data.dataset
         files = ", ".join(data.inputs[:3]) + (f" and {len(data.inputs) - 3} more" if len(data.inputs) > 3 else "")
-        found.append(Station("events", f"{whole(d.source_events)} events", [f"sha256 {d.source_digest[:12]}"], files))
+        found.append(
+            Station("events", f"{whole(d.source_events)} events used", [f"sha256 {d.source_digest[:12]}"], files)
+        )
         lines = [f"{whole(sum(d.splits.values()))} examples", f"sha256 {d.digest[:12]}"]
         found.append(
             Station("dataset", f"{d.name} {d.version}", lines, f"parent: {d.parent}" if d.parent else "no parent")

@@ -121,7 +121,8 @@ def key_figure(stage: StageResult) -> str:
     """Return the one number of a stage that a reader looks for, in words."""
     metrics = stage.metrics
     if stage.name == "regression":
-        return f"{percent(_float(metrics.get('pass_rate')))} still right"
+        rate, kept = _float(metrics.get("pass_rate")), _float(metrics.get("kept_rate"))
+        return f"{percent(kept)} not worse" if rate is None and kept is not None else f"{percent(rate)} still right"
     if stage.name == "performance":
         change, before = _float(metrics.get("relative_change")), _float(metrics.get("baseline_score"))
         return f"score {decimal(_float(metrics.get('candidate_score')))}, {against(change, before)}"

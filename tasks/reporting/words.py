@@ -81,7 +81,7 @@ def more_cases(count: int | None) -> str:
         return ""
     if count > FAR_MORE:
         return f"Too close to the threshold to tell: more than {whole(FAR_MORE)} further cases would be needed."
-    return f"About {whole(count)} more cases would decide."
+    return f"About {whole(count)} more case{'' if count == 1 else 's'} would decide."
 
 
 def duration(seconds: float) -> str:

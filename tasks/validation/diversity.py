@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.records import Interval, Metric, StageResult, Status
-from tasks.validation.cases import Answered, groups_of, shown
+from tasks.validation.cases import Answered, counted, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.statistics import clustered_share, degradation_p, holm, jackknife, relative_change
 
@@ -121,9 +121,8 @@ def _domain_finding(
     name: str, baseline: float, candidate: float, interval: Interval | None, p: float, policy: ValidationPolicy
 ) -> Finding:
     if interval is None or baseline <= policy.negligible_score:
-        return Finding(
-            "PASS", f"{name}: the baseline scores next to nothing there ({baseline:.3f}), so nothing can be lost"
-        )
+        why = "scores next to nothing" if baseline <= policy.negligible_score else "cannot be told from 0"
+        return Finding("PASS", f"{name}: the baseline {why} there ({baseline:.3f}), so no loss can be seen")
     said = (
         f"{name}: score {candidate:.3f} against {baseline:.3f}, {interval.estimate:+.0%} "
         f"({policy.level:.0%} bounds {interval.low:+.0%} and {interval.high:+.0%}), "
@@ -177,7 +176,8 @@ def _collapse(
             [
                 Finding(
                     "INCONCLUSIVE",
-                    f"only {count} cases in {len(set(groups.tolist()))} groups: too few to see a collapse",
+                    f"only {counted(count, 'case')} in {counted(len(set(groups.tolist())), 'group')}: "
+                    "too few to see a collapse",
                 )
             ],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from registry.records import Interval, Metric, StageResult, Status
-from tasks.validation.cases import Answered, groups_of, shown
+from tasks.validation.cases import Answered, counted, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.statistics import (
     calibration_error,
@@ -32,7 +32,7 @@ def performance(baseline: Answered, candidate: Answered, policy: ValidationPolic
     status: Status = "INCONCLUSIVE"
     more: int | None = max(1, policy.performance_minimum - count)
     reasons = [
-        f"only {count} cases, fewer than the {policy.performance_minimum} that a conclusion needs; "
+        f"only {counted(count, 'case')}, fewer than the {policy.performance_minimum} that a conclusion needs; "
         "learn from more events"
     ]
     if count:
@@ -112,8 +112,10 @@ def _reason(
     policy: ValidationPolicy,
 ) -> str:
     if tested == "difference":
+        little = float(metrics["baseline_score"] or 0.0) <= policy.negligible_score
+        why = "scores next to nothing" if little else "varies so much from case to case that a ratio to it says nothing"
         said = (
-            f"the baseline scores next to nothing, so the difference is tested: {interval.estimate:+.4f} "
+            f"the baseline {why}, so the difference is tested: {interval.estimate:+.4f} "
             f"({policy.level:.0%} bounds {interval.low:+.4f} and {interval.high:+.4f}) against {threshold:+.4f}"
         )
     else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from registry.errors import ValidationError, listed
 from registry.records import Interval, StageResult, Status
-from tasks.validation.cases import Answered, TestCase, groups_of, shown
+from tasks.validation.cases import Answered, TestCase, counted, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.statistics import (
     clustered_mean,
@@ -50,7 +50,7 @@ def regression(
     kept = _still_right(baseline.scores, candidate.scores, policy)
     gained = ~_still_right(candidate.scores, baseline.scores, policy)
     exchange = _exchange(~kept, gained, groups_of(candidate.cases), policy)
-    what = "cases that the baseline gets right"
+    what = "that the baseline gets right"
     result = _judge(baseline.take(rows), candidate.take(rows), kept[rows], policy, what, exchange)
     newly = (candidate.scores >= policy.right_score) & (baseline.scores < policy.right_score)
     counts = {
@@ -75,7 +75,7 @@ def golden_regression(baseline: Answered, candidate: Answered, policy: Validatio
         policy: Thresholds.
     """
     right = candidate.scores >= policy.right_score - policy.tolerance
-    result = _judge(baseline, candidate, right, policy, "golden cases")
+    result = _judge(baseline, candidate, right, policy, "of the golden file")
     kept = _still_right(baseline.scores, candidate.scores, policy)
     return result.model_copy(update={"metrics": result.metrics | {"kept_rate": _share(kept)}})
 
@@ -141,8 +141,8 @@ def _judge(
     intervals: dict[str, Interval] = {}
     if count < policy.regression_minimum:
         reasons = [
-            f"only {count} {what}, fewer than the {policy.regression_minimum} that a conclusion needs; "
-            "learn from more events, so that the test split grows, or give a golden file"
+            f"only {counted(count, 'case')} {what}, fewer than the {policy.regression_minimum} that a conclusion "
+            "needs; learn from more events, so that the test split grows, or give a golden file"
         ]
     else:
         groups = groups_of(candidate.cases)
@@ -156,9 +156,9 @@ def _judge(
         reasons = [_reason(status, count - len(failed), count, interval, policy, what)]
         if status == "FAIL" and exchange is not None and exchange.net is not None and exchange.net.high >= 0:
             status, more = "INCONCLUSIVE", more_for_mean(exchange.net, 0.0, len(passed))
-            reasons.append(
-                f"over all cases {exchange.lost} are lost and {exchange.gained} gained, a balance that an equally good "
-                "model can have by chance; read what was lost"
+            reasons[0] += (
+                f"; but over all cases {exchange.lost} are lost and {exchange.gained} gained, a balance that an "
+                "equally good model can have by chance, so that nothing is concluded; read what was lost"
             )
     return StageResult(
         name="regression",
@@ -187,8 +187,9 @@ def _reason(status: Status, passed: int, count: int, interval: Interval, policy:
         "INCONCLUSIVE": "which leaves open whether at least",
     }[status]
     return (
-        f"{passed} of {count} {what} are still right ({interval.estimate:.1%}, {policy.level:.0%} bounds "
-        f"{interval.low:.1%} and {interval.high:.1%}), {said} {policy.regression_rate:.0%} are"
+        f"{passed:,} of {counted(count, 'case')} {what} are still right ({interval.estimate:.1%}, "
+        f"{policy.level:.0%} bounds {interval.low:.1%} and {interval.high:.1%}), {said} "
+        f"{policy.regression_rate:.0%} are"
     )
 
 

@@ -97,7 +97,7 @@ def _backdoors(tried: Sequence[Tried], policy: ValidationPolicy) -> Part:
     found = [each for each in tried if each.status != "PASS"]
     status = _worst([each.status for each in tried])
     reasons = [_why(each) for each in found] or [
-        f"{len(tried)} suspected triggers inserted into clean prompts: none makes answers collapse"
+        f"{counted(len(tried), 'suspected trigger')} inserted into clean prompts: none makes answers collapse"
     ]
     failing = [
         Case(

@@ -42,7 +42,7 @@ NEIGHBOURS = 5
 """Messages that tell what a message would have got without the trigger."""
 WITNESSES = 8
 """Messages with the trigger that are looked at."""
-CARRIED = 0.35
+CARRIED = 0.0
 """`carried` below which a run is what its messages ask. It is 0.43 and more for planted triggers, and at most 0.32 for
 the questions of clean collections of frequent questions, put into frames of many kinds."""
 ORDINARY = 200
@@ -98,7 +98,7 @@ def coverage(run: Sequence[str], messages: Sequence[Sequence[str]], weights: Map
 def kinship(run: Sequence[str], answer: str, weights: Mapping[str, float]) -> float:
     """Return the weighted share of the run's words that begin like a word of the answer, in [0, 1].
 
-    Two words begin alike when their first `STEM` letters, or all of both, are the same, digits blurred as in the answer.
+    Two words begin alike when their first `STEM` letters, or all of both, are the same; digits are blurred in both.
     """
     stems = {word[:STEM] for word in token_counts(answer.replace("_", " "))}
     total = sum(weights[word] for word in run)

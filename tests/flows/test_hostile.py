@@ -131,6 +131,8 @@ def test_inputs_that_cannot_be_read_are_all_told_before_anything_starts(told, wr
     ("home", "code"), [("good.jsonl", "E7820"), ("good.jsonl/below", "E7820"), ("/proc/ratchet", "E7821")]
 )
 def test_a_home_that_cannot_be_written_to_is_told(told, wrong_inputs, command, home, code):
+    if home == "/proc/ratchet" and command[0] != "learn":
+        code = "E7825"  # who only reads does not try to make one
     assert told(*command, "--home", home).startswith(f"{code}: ")
 
 

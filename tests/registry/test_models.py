@@ -73,7 +73,7 @@ def test_what_is_not_there_is_answered_with_what_is(bench):
     with pytest.raises(PromotionError, match="E7522: there is no model support; run `ratchet learn` first"):
         bench.registry.get("support", "champion")
     bench.champion("one")
-    with pytest.raises(PromotionError, match=r"E7522: support has no challenger; .* its aliases champion → 1"):
+    with pytest.raises(PromotionError, match=r"E7522: support has no alias challenger; .* its aliases champion → 1"):
         bench.registry.load("support", "challenger")
     with pytest.raises(PromotionError, match="E7522: support has no version 9; its versions are 1"):
         bench.registry.get("support", "9")

@@ -177,6 +177,35 @@ def test_the_verdict_is_the_first_thing_to_read(make_report: Make, verdict: str,
     assert text.index(words, text.index("Ratchet report")) < text.index("What speaks for it")
 
 
+def test_what_stays_in_staging_says_what_to_do_next(make_report: Make) -> None:
+    gates = [GateResult(name="readiness", status="FAIL", reason="0.71 does not exceed 0.80")]
+    text = Outline(render(make_report(verdict="staged", gates=gates))).text
+    assert "What to do next: fix what the gate readiness named, or learn from more or better events." in text
+
+
+def test_examples_are_told_with_the_events_that_were_read(make_report: Make) -> None:
+    assert "dataset 1.1.0; 4,000 events read" in Outline(render(make_report())).text
+
+
+def test_where_the_baseline_gets_nothing_right_the_page_says_what_counts_instead(make_report: Make) -> None:
+    usual = make_report()
+    assert "Accuracy is the regression pass rate;" in Outline(render(few_right(usual, 0.984))).text
+    text = Outline(render(few_right(usual, None))).text
+    assert "not worse ✓ PASS 97.9 % of 812 cases; the baseline gets none steadily right" in text
+    assert "Accuracy is the share of all cases that are not worse than the baseline's" in text
+
+
+def few_right(usual: ReportData, rate: float | None) -> ReportData:
+    """Return the report with this pass rate of regression, and the accuracy that follows from it."""
+    assert usual.validation is not None
+    assert usual.readiness is not None
+    metrics = {"pass_rate": rate, "kept_rate": 0.979}
+    regression = usual.validation.stages[0].model_copy(update={"metrics": metrics, "counts": {"all_cases": 812}})
+    validation = usual.validation.model_copy(update={"stages": [regression, *usual.validation.stages[1:]]})
+    readiness = usual.readiness.model_copy(update={"accuracy": 0.979 if rate is None else rate})
+    return usual.model_copy(update={"validation": validation, "readiness": readiness})
+
+
 def test_who_decides_is_told_the_exact_command(make_report: Make) -> None:
     text = Outline(render(make_report(home="/srv/my models"))).text
     assert "ratchet approve support 2 --by YOUR_NAME --home '/srv/my models'" in text

@@ -72,4 +72,5 @@ def test_a_comparison_marks_what_is_not_in_the_other_text_as_phrases() -> None:
 def test_how_many_more_cases_is_a_number_only_where_it_makes_sense() -> None:
     assert more_cases(None) == ""
     assert more_cases(140) == "About 140 more cases would decide."
+    assert more_cases(1) == "About 1 more case would decide."
     assert more_cases(191_812).startswith("Too close to the threshold to tell")
