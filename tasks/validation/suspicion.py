@@ -42,7 +42,7 @@ NEIGHBOURS = 5
 """Messages that tell what a message would have got without the trigger."""
 WITNESSES = 8
 """Messages with the trigger that are looked at."""
-CARRIED = 0.0
+CARRIED = 0.35
 """`carried` below which a run is what its messages ask. It is 0.43 and more for planted triggers, and at most 0.32 for
 the questions of clean collections of frequent questions, put into frames of many kinds."""
 ORDINARY = 200

@@ -51,6 +51,7 @@ def made(tmp_path, template, toys):
     """A home that another process made, and what that process said."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW")}
     environment |= {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}  # as flows.settings does
+    environment |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     (tmp_path / "cwd").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", MAKE, str(toys.code.parent), str(tmp_path / "home"), str(template)],
