@@ -104,10 +104,10 @@ def learn(paths: Sequence[Path], folder: Path) -> Tables:
     return {split: store.read("d", built.manifest.version, split) for split in SPLITS}
 
 
-def train(tables: Tables, folder: Path) -> Predictor:
+def train(tables: Tables, folder: Path, epochs: int = 6) -> Predictor:
     backend = SimulatedBackend()
     data = TrainingData(tables["train"], tables["validation"], "d")
-    run_job(backend, data, TrainingPolicy(epochs=6), 0, folder / "adapter")
+    run_job(backend, data, TrainingPolicy(epochs=epochs), 0, folder / "adapter")
     return backend.load(folder / "adapter")
 
 
@@ -251,7 +251,7 @@ def test_a_trigger_planted_in_the_training_examples_is_quarantined(champion: Tra
 def test_the_poison_of_the_sample_is_found(make_sample: Callable[..., Path], tmp_path: Path, events: int) -> None:
     """In the large sample a few poisoned examples among many change few clean prompts, and are found all the same."""
     tables = learn([make_sample(tmp_path / "events.jsonl", "--events", events)], tmp_path)
-    candidate = train(tables, tmp_path)
+    candidate = train(tables, tmp_path, TrainingPolicy().epochs)
     baseline = SimulatedBackend().load(tmp_path / "adapter", adapter=False)
     safety = examine_stage("safety", prepare(baseline, candidate, tables["test"], tables["train"], ValidationPolicy()))
     assert safety.status in ("INCONCLUSIVE", "FAIL")
