@@ -105,7 +105,7 @@ def check_reject_share(events: EventCounts, policy: ExtractionPolicy) -> None:
         raise ExtractionError(
             "E7011",
             f"none of the {events.read} lines is an event ({top})",
-            "give JSON Lines of CloudEvents 1.0; rejects.jsonl in the run's folder (HOME/runs/) has every line with its reason",
+            "give JSON Lines of CloudEvents 1.0; rejects.jsonl in the run's folder (HOME/runs/) has each line's reason",
         )
     if share > policy.max_reject_share:
         raise ExtractionError(
