@@ -140,7 +140,8 @@ def _regression(evidence: Evidence, policy: PromotionPolicy) -> Said:
     if stage.status == "FAIL":
         return Said(name, "FAIL", "; ".join(stage.reasons) or "the regression stage failed")
     if cases < policy.regression_minimum or rate is None:
-        said = f"only {cases} regression case{'s' if cases != 1 else ''}, {policy.regression_minimum} are needed to judge"
+        what = "regression case" if cases == 1 else "regression cases"
+        said = f"only {cases} {what}, {policy.regression_minimum} are needed to judge"
         return _by_person(name, said, evidence)
     said = f"{float(rate):.1%} of {cases} cases still right, {policy.min_regression:.0%} needed"
     return _gate(name, float(rate) >= policy.min_regression, said)
