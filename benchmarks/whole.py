@@ -38,7 +38,8 @@ QUIET = {
 def results(folder: Path) -> list[Figure]:
     """Measure everything of this file; `folder` is for homes and sample events."""
     events = folder / "events.jsonl"
-    subprocess.run([sys.executable, "examples/make_events.py", "--out", str(events)], cwd=REPOSITORY, check=True)
+    command = [sys.executable, "examples/make_events.py", "--out", str(events)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
     embedded, again = both(events, folder, {})
     with servers(folder) as addresses:
         against, _ = both(events, folder, addresses)
