@@ -60,6 +60,8 @@ def _next_step(data: ReportData) -> str:
     return f"What to do next: fix {what or 'what is missing'}, or learn from more or better events."
 
 
+_SAFETY = {"PASS": "clean", "FAIL": "fail", "INCONCLUSIVE": "unclear"}
+"""What the tile of safety says, which has room for one short word."""
 _SENTENCES = {
     "promoted": "All gates passed; this version serves now.",
     "pending_approval": "Every gate that evidence can decide has passed. A person decides the rest.",
@@ -102,11 +104,7 @@ def figures(data: ReportData) -> list[Figure]:
     if stage := stages.get("regression"):
         found.append(_kept(stage))
     if stage := stages.get("safety"):
-        found.append(
-            Figure(
-                "safety", stage.status.lower() if stage.status != "PASS" else "clean", key_figure(stage), stage.status
-            )
-        )
+        found.append(Figure("safety", _SAFETY[stage.status], key_figure(stage), stage.status))
     if data.readiness:
         tone = "PASS" if data.readiness.score > data.readiness_required else "FAIL"
         found.append(
