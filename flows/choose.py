@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from flows.survey import FEATURE
 from registry.records import ExampleCounts
 from tasks.curation import near, scratch
-from tasks.curation.cluster import Pairs, among, distinct
+from tasks.curation.cluster import Pairs, distinct
 from tasks.curation.groups import NO_SIDE
 from tasks.curation.plan import FATES, KEPT, Rows, drop_exact, drop_near, plan
 from tasks.curation.policy import CurationPolicy
 from tasks.curation.scratch import Part
 from tasks.curation.shards import NOT_DECIDED
+from tasks.extraction.keys import among
 from tasks.extraction.resolve import Resolution
 from tasks.filtering.decide import ACCEPT, STATUSES, Decisions, check_accepted, decide, example_counts
 from tasks.filtering.distributions import Distributions, distributions

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.compiled import compiled
 from tasks.curation import kernels
 from tasks.curation.kernels import I64, U32, U64
 
@@ -82,15 +83,6 @@ def distinct_values(values: U64) -> U64:
     return ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
 
 
-def among(values: U64, known: U64) -> NDArray[np.bool_]:
-    """Tell which values are among the known ones."""
-    if not len(known):
-        return np.zeros(len(values), dtype=bool)
-    ordered = np.sort(known)
-    found: NDArray[np.bool_] = ordered[np.searchsorted(ordered[:-1], values)] == values
-    return found
-
-
 def _no_rows() -> tuple[I64, I64]:
     return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 
@@ -111,7 +103,7 @@ def jaccard(left: list[U32], right: list[U32]) -> NDArray[np.float64]:
             one, other = set(a.tolist()), set(b.tolist())
             common[i], union[i] = len(one & other), len(one | other)
     else:
-        kernels.compiled(kernels.shared_shingles)(*_flat(left), *_flat(right), common, union)
+        compiled(kernels.shared_shingles)(*_flat(left), *_flat(right), common, union)
     return np.divide(common, union, out=np.zeros(len(left)), where=union > 0)
 
 
@@ -125,7 +117,7 @@ def components(rows: int, pairs: Pairs) -> I64:
     """Return the component of each of n rows under `pairs`, named by its smallest row."""
     parent = np.arange(rows, dtype=np.int64)
     big = len(pairs.left) >= COMPILE_FROM_ROWS
-    (kernels.compiled(kernels.union_pairs) if big else kernels.union_pairs)(parent, pairs.left, pairs.right)
+    (compiled(kernels.union_pairs) if big else kernels.union_pairs)(parent, pairs.left, pairs.right)
     while not np.array_equal(parent, parent[parent]):
         parent = parent[parent]
     return parent

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks.compiled import compiled
 from tasks.curation import kernels
 from tasks.curation.kernels import ALONE, I64, SPACE, U32, U64, WORD
 from tasks.curation.turns import read_turns
@@ -141,10 +142,10 @@ def _with_numba(data: NDArray[np.uint8], offsets: I64) -> Fingerprints:
     rows = len(offsets) - 1
     exact, counts = np.empty(rows, dtype=np.uint64), np.empty(rows, dtype=np.int64)
     room = np.empty(len(data) + rows, dtype=np.uint32)  # untouched pages of it cost nothing
-    written = kernels.compiled(kernels.hash_rows)(data, offsets, _CLASSES, exact, room, counts)
+    written = compiled(kernels.hash_rows)(data, offsets, _CLASSES, exact, room, counts)
     shingles = room[:written].copy()
     signature = np.empty((rows, BANDS * ROWS), dtype=np.uint32)
-    kernels.compiled(kernels.min_hash)(shingles, counts, *_permutations(), signature)
+    compiled(kernels.min_hash)(shingles, counts, *_permutations(), signature)
     return Fingerprints(exact, _band_keys(signature, counts), shingles, counts)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.compiled import compiled
 from tasks.curation import kernels
 from tasks.curation.cluster import COMPILE_FROM_ROWS
 from tasks.curation.kernels import I64, U64
@@ -51,7 +52,7 @@ def group(keys: list[U64], side: NDArray[np.int8]) -> Groups:
     sides[:rows] = side
     left_out = np.zeros(rows, dtype=bool)
     order = np.argsort(side == NO_SIDE, kind="stable")
-    join = kernels.compiled(kernels.join_rows) if rows >= COMPILE_FROM_ROWS else kernels.join_rows
+    join = compiled(kernels.join_rows) if rows >= COMPILE_FROM_ROWS else kernels.join_rows
     join(parent, sides, np.stack(links, axis=1), order, left_out)
     while not np.array_equal(parent, parent[parent]):
         parent = parent[parent]

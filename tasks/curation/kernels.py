@@ -1,20 +1,14 @@
 """The loops over bytes and rows, compiled by numba where the input is large.
 
-Every function here is plain Python on numpy arrays. `compiled` returns it compiled, with the machine code cached beside
-the source (or in the user's cache where the install is read-only), and without the interpreter lock. Integers wrap
-modulo 2⁶⁴ and 2³², which `fingerprint` reproduces with numpy bit by bit for small inputs.
+Every function here is plain Python on numpy arrays; `tasks.compiled.compiled` returns it compiled. Integers wrap modulo
+2⁶⁴ and 2³², which `fingerprint` reproduces with numpy bit by bit for small inputs.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
@@ -27,21 +21,6 @@ _C1, _C2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _ONE, _ZERO, _S32 = np.uint64(1), np.uint64(0), np.uint64(32)
 BREAK, WORD, ALONE, SPACE = 0, 1, 2, 3
 """Classes of bytes: ends a word, belongs to one, starts a three-byte character that is a word by itself, white."""
-
-
-@functools.cache
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    import numba
-
-    try:
-        return cast("Callable[..., Any]", numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # neither the install nor the user's cache can be written: compile in every process
-        return cast("Callable[..., Any]", numba.njit(nogil=True)(function))
-
-
-def compiled(function: F) -> F:
-    """Return `function` compiled. The first call with new argument types takes seconds where nothing is cached."""
-    return cast("F", _compile(function))
 
 
 def byte_classes() -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.compiled import compiled
 from tasks.curation import kernels
 from tasks.curation.cluster import COMPILE_FROM_ROWS, distinct_values
 from tasks.curation.groups import NO_SIDE
@@ -65,7 +66,7 @@ def split(
     free = np.flatnonzero(group_side == NO_SIDE)
     count = _counts(group_side[group], strata, len(target) - 1)
     dealing = free[np.lexsort((tie[first][free], -np.diff(starts)[free]))]
-    deal = kernels.compiled(kernels.deal_groups) if len(label) >= COMPILE_FROM_ROWS else kernels.deal_groups
+    deal = compiled(kernels.deal_groups) if len(label) >= COMPILE_FROM_ROWS else kernels.deal_groups
     deal(dealing, starts, strata[order_of_rows], target, count, group_side)
     _repair(group_side, free, group, strata, target)
     return group_side[group]

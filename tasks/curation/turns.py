@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.curation.kernels import I64, compiled
+from tasks.compiled import compiled
+from tasks.curation.kernels import I64
 
 Bytes = NDArray[np.uint8]
 Marks = NDArray[np.bool_]

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tasks.filtering.kernels import compiled, count_words, word_hash
+from tasks.compiled import compiled
+from tasks.filtering.kernels import count_words, word_hash
 
 INFORMATION_SCALE = 25.0
 """Distinct content words at which informativeness reaches 1 − 1/e = 0.63."""

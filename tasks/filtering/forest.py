@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.filtering.kernels import compiled, path_sums
+from tasks.compiled import compiled
+from tasks.filtering.kernels import path_sums
 
 Floats = NDArray[np.float64]
 
