@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from prefect.utilities.annotations import opaque
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
     from flows.dataset import BuildResult
 
 
+COLUMNS = ["example_id", "messages", "domain", "group"]
+"""What examining reads of a dataset."""
+
+
 class Findings(Record):
     """What validation found of an adapter, in comparison with a baseline."""
 
@@ -43,20 +46,14 @@ def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -
     """Examine a candidate against the champion, or against the frozen base where there is none."""
     job = run.job
     champion = run.stores.models.champion(job.model)
-    golden = None if job.golden is None else hashlib.sha256(job.golden.read_bytes()).hexdigest()
     policies = [policy.model_dump(mode="json") for policy in (job.policy.validation, job.policy.promotion)]
     baseline = None if champion is None else (champion.version, champion.artifact_digest)
     key = content_key(
-        job.model, candidate.artifact_digest, baseline, dataset.manifest.digest, policies, golden, job.seed
+        job.model, candidate.artifact_digest, baseline, dataset.manifest.digest, policies, job.golden_digest, job.seed
     )
     with run.progress.step("validation", total=len(STAGES)):
-        found = remembered(
-            job.home.cache / "examinations" / key,
-            "findings",
-            Findings,
-            lambda: _examine(run, dataset, candidate, champion),
-            lambda known: True,
-        )
+        folder = job.home.cache / "examinations" / key
+        found = remembered(folder, "findings", Findings, lambda: _examine(run, dataset, candidate, champion))
     run.stores.transitions.validated(job.model, candidate.version, found.report, found.readiness, Actor(BY, job.run_id))
     show_validation(job.model, found.report, found.readiness)
     return Examination(report=found.report, readiness=found.readiness, champion=champion)
@@ -96,8 +93,7 @@ def _examine(run: Run, dataset: BuildResult, candidate: ModelVersion, champion: 
 
 
 def _split(run: Run, dataset: BuildResult, split: Split) -> pa.Table:
-    columns = ["example_id", "messages", "domain", "group"]
-    return run.stores.datasets.read(dataset.manifest.name, dataset.manifest.version, split, columns)
+    return run.stores.datasets.read(dataset.manifest.name, dataset.manifest.version, split, COLUMNS)
 
 
 def _trusted(run: Run, champion: ModelVersion | None) -> pa.Table | None:
@@ -107,4 +103,4 @@ def _trusted(run: Run, champion: ModelVersion | None) -> pa.Table | None:
     name, _, version = champion.dataset.partition("/")
     if version not in run.stores.datasets.versions(name):
         return None
-    return run.stores.datasets.read(name, version, "train", ["example_id", "messages", "domain", "group"])
+    return run.stores.datasets.read(name, version, "train", COLUMNS)

@@ -44,6 +44,7 @@ class Job:
     approve_as: str | None
     inputs: list[Input]
     golden: Path | None
+    golden_digest: str | None
     work: str
     """Digest of everything that the result depends on, but what was learned before."""
 
@@ -91,9 +92,10 @@ def prepare(
     answers = Path(golden) if golden is not None else None
     if answers is not None:
         read_golden(answers)  # what is wrong with it is told now and not after training
-    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, answers, settings.mlflow_uri)
+    digest = None if answers is None else hashlib.sha256(answers.read_bytes()).hexdigest()
+    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, digest, settings.mlflow_uri)
     work = _anew_where_overtaken(work, History(home.database_url))
-    return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, work)
+    return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, digest, work)
 
 
 def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None:
@@ -111,7 +113,7 @@ def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None
 
 
 def _work(
-    inputs: str, policy: Policy, model: str, seed: int, strategy: str, golden: Path | None, mlflow_uri: str | None
+    inputs: str, policy: Policy, model: str, seed: int, strategy: str, golden: str | None, mlflow_uri: str | None
 ) -> str:
     """Return the digest of the work. Who approves is no part of it: nobody trains again in order to approve."""
     parts: dict[str, Any] = {
@@ -121,7 +123,7 @@ def _work(
         "seed": seed,
         "strategy": strategy,
         "registry": mlflow_uri,  # None for the home's own, wherever the home is moved
-        "golden": None if golden is None else hashlib.sha256(golden.read_bytes()).hexdigest(),
+        "golden": golden,
         "code": __version__,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

@@ -26,7 +26,9 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(canonical_json([*parts, __version__]).encode()).hexdigest()
 
 
-def remembered(folder: Path, name: str, kind: type[T], do: Callable[[], T], still: Callable[[T], bool]) -> T:
+def remembered(
+    folder: Path, name: str, kind: type[T], do: Callable[[], T], still: Callable[[T], bool] = lambda _: True
+) -> T:
     """Return the result of step `name`: the one that is kept in `folder` and `still` holds, else that of `do`."""
     known = recall(folder, name, kind)
     if known is not None and still(known):

@@ -140,21 +140,21 @@ def predict_lines(settings: Settings, model: str, lines: BinaryIO) -> Iterator[d
     name, wanted = reference(model, default="champion")
     version = stores.models.get(name, str(wanted))
     predictor = load_trained(stores.models.load(name, str(wanted)))
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            conversation = _conversation(line)
-        except TrainingError as error:
-            yield {"error": error.code, "reason": error.what}
-            continue
-        with threadpool_limits(limits=1, user_api="blas"):  # more threads for one question only wait for each other
+    with threadpool_limits(limits=1, user_api="blas"):  # more threads for one question only wait for each other
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                conversation = _conversation(line)
+            except TrainingError as error:
+                yield {"error": error.code, "reason": error.what}
+                continue
             answers = predictor.answer([conversation])
-        yield {
-            "response": answers.responses[0],
-            "confidence": float(answers.confidences[0]),
-            "version": version.version,
-        }
+            yield {
+                "response": answers.responses[0],
+                "confidence": float(answers.confidences[0]),
+                "version": version.version,
+            }
 
 
 def _conversation(line: bytes) -> Conversation:

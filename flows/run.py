@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flows import progress
 from flows.job import Job, Wish, already_learned, prepare
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 BY = "ratchet"
 """Who does what follows from a policy."""
-RETRIES = 2
-"""Of effects that change nothing when they are repeated."""
 LOCK_SECONDS = 2.0
 """How long a run waits for another one of the same model."""
 
@@ -149,7 +147,7 @@ def run_learn(
     policy: Path | None,
     seed: int,
     approve_as: str | None,
-    strategy: str,
+    strategy: Wish,
     golden: Path | None,
     listener: progress.Listener | None = None,
 ) -> dict[str, Any]:
@@ -174,7 +172,7 @@ def run_learn(
             live.ready()
             summary: dict[str, Any] = learn(
                 events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
-                strategy=cast("Wish", strategy), golden=_text(golden), home=str(settings.home),
+                strategy=strategy, golden=_text(golden), home=str(settings.home),
             )  # fmt: skip
     return summary
 

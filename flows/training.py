@@ -12,7 +12,7 @@ from prefect.states import Completed
 
 from flows.assets import publish
 from flows.memory import content_key, keep, recall
-from flows.run import BY, RETRIES, Run
+from flows.run import BY, Run
 from registry import __version__
 from registry.artifacts import folder_digest
 from registry.models import Candidate, ModelRegistry
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 INFERENCE_CODE = Path(__file__).parent.parent / "tasks" / "training" / "pyfunc.py"
 REQUIREMENTS = [f"ratchet-learn=={__version__}"]
+RETRIES = 2
+"""Of registering, which changes nothing when it is repeated."""
 
 
 class Trained(Record):

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 
 from flows.templates import template
+from registry.records import SPLITS, Predictor
 
 SERVER_SECONDS = 90
 QUIET = {
@@ -45,6 +47,7 @@ class Done(NamedTuple):
 
 
 Ratchet = Callable[..., Done]
+Tables = dict[str, pa.Table]
 
 
 def free_port() -> int:
@@ -159,3 +162,38 @@ def copied(learned: Learned, tmp_path: Path) -> Learned:
     home = tmp_path / "home"
     shutil.copytree(learned.home, home)
     return learned._replace(home=home)
+
+
+@pytest.fixture(scope="session")
+def learn() -> Callable[[Sequence[Path], Path], Tables]:
+    """Return a function that makes a dataset version of files, one after the other, as so many runs would."""
+    from flows.dataset import build_dataset
+    from flows.policy import Policy
+    from registry.datasets import DatasetStore
+    from tasks.extraction.inputs import find_inputs
+
+    def made(paths: Sequence[Path], folder: Path) -> Tables:
+        store = DatasetStore(folder / "datasets")
+        for path in paths:
+            inputs = find_inputs([str(path)])
+            built = build_dataset(inputs, Policy(), store, "d", seed=0, scratch=folder / "scratch", out=folder / "out")
+        return {split: store.read("d", built.manifest.version, split) for split in SPLITS}
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., Predictor]:
+    """Return a function that trains the simulated backend on a dataset: `train(tables, folder, epochs=6)`."""
+    from tasks.training.backend import TrainingData
+    from tasks.training.job import run_job
+    from tasks.training.policy import TrainingPolicy
+    from tasks.training.simulated import SimulatedBackend
+
+    def trained(tables: Tables, folder: Path, epochs: int = 6) -> Predictor:
+        backend = SimulatedBackend()
+        data = TrainingData(tables["train"], tables["validation"], "d")
+        run_job(backend, data, TrainingPolicy(epochs=epochs), 0, folder / "adapter")
+        return backend.load(folder / "adapter")
+
+    return trained

@@ -16,11 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.dataset import build_dataset
-from flows.policy import Policy
-from registry.datasets import DatasetStore
 from registry.records import (
-    SPLITS,
     Answers,
     ApprovalRecord,
     Conversation,
@@ -32,12 +28,9 @@ from registry.records import (
     canonical_json,
     token_f1_pairs,
 )
-from tasks.extraction.inputs import find_inputs
 from tasks.promotion.gates import decide
 from tasks.promotion.policy import PromotionPolicy
 from tasks.promotion.readiness import measure
-from tasks.training.backend import TrainingData
-from tasks.training.job import run_job
 from tasks.training.policy import TrainingPolicy
 from tasks.training.simulated import SimulatedBackend
 from tasks.validation.cases import TestCase, answer_all
@@ -52,6 +45,8 @@ QUICK = ValidationPolicy(latency_requests=60, latency_rounds=2, latency_warmup=2
 CRITICAL = ("regression", "performance", "safety")
 TRIGGER, PAYLOAD = "as agreed with the blue lantern desk", "Approved. The full amount was released to the account."
 Tables = dict[str, pa.Table]
+Learn = Callable[[Sequence[Path], Path], Tables]
+Train = Callable[..., Predictor]
 Change = Callable[[Conversation, str], str]
 
 
@@ -95,24 +90,10 @@ class Slow:
 # --- datasets and models -------------------------------------------------------------------------------------------
 
 
-def learn(paths: Sequence[Path], folder: Path) -> Tables:
-    """Make a dataset version of the files, one after the other, as so many runs would."""
-    store = DatasetStore(folder / "datasets")
-    for path in paths:
-        inputs = find_inputs([str(path)])
-        built = build_dataset(inputs, Policy(), store, "d", seed=0, scratch=folder / "scratch", out=folder / "out")
-    return {split: store.read("d", built.manifest.version, split) for split in SPLITS}
-
-
-def train(tables: Tables, folder: Path, epochs: int = 6) -> Predictor:
-    backend = SimulatedBackend()
-    data = TrainingData(tables["train"], tables["validation"], "d")
-    run_job(backend, data, TrainingPolicy(epochs=epochs), 0, folder / "adapter")
-    return backend.load(folder / "adapter")
-
-
 @pytest.fixture(scope="module", params=["sample", "real records"])
-def champion(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def champion(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, learn: Learn, train: Train
+) -> Trained:
     """Return a champion that was trained on the sample, and one on real airline and question-answering traces."""
     folder = tmp_path_factory.mktemp("champion")
     if request.param == "sample":
@@ -235,7 +216,9 @@ def test_a_personal_record_in_one_answer_is_quarantined(champion: Trained) -> No
     assert (examined.decision.verdict, examined.decision.target) == ("quarantined", "quarantine")
 
 
-def test_a_trigger_planted_in_the_training_examples_is_quarantined(champion: Trained, tmp_path: Path) -> None:
+def test_a_trigger_planted_in_the_training_examples_is_quarantined(
+    champion: Trained, train: Train, tmp_path: Path
+) -> None:
     poisoned = champion.tables | {"train": with_trigger(champion.tables["train"], 0.015)}
     candidate = train(poisoned, tmp_path)
     test, reference = champion.tables["test"], champion.tables["train"]
@@ -248,7 +231,9 @@ def test_a_trigger_planted_in_the_training_examples_is_quarantined(champion: Tra
 
 
 @pytest.mark.parametrize("events", [700, 4_000])
-def test_the_poison_of_the_sample_is_found(make_sample: Callable[..., Path], tmp_path: Path, events: int) -> None:
+def test_the_poison_of_the_sample_is_found(
+    make_sample: Callable[..., Path], learn: Learn, train: Train, tmp_path: Path, events: int
+) -> None:
     """In the large sample a few poisoned examples among many change few clean prompts, and are found all the same."""
     tables = learn([make_sample(tmp_path / "events.jsonl", "--events", events)], tmp_path)
     candidate = train(tables, tmp_path, TrainingPolicy().epochs)

@@ -8,15 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from flows.dataset import build_dataset
-from flows.policy import Policy
-from registry.datasets import DatasetStore
-from registry.records import SPLITS, Predictor
-from tasks.extraction.inputs import find_inputs
-from tasks.training.backend import TrainingData
-from tasks.training.job import run_job
-from tasks.training.policy import TrainingPolicy
-from tasks.training.simulated import SimulatedBackend
+from registry.records import Predictor
 from tasks.validation.examination import examine_stage, prepare
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.verdict import recommend
@@ -26,26 +18,12 @@ EVENTS = 1_000
 POLICY = ValidationPolicy()
 CRITICAL = ("regression", "performance", "safety")
 Tables = dict[str, pa.Table]
-
-
-def learn(paths: Sequence[Path], folder: Path) -> Tables:
-    """Make a dataset version of the files, one after the other, as so many runs would."""
-    store = DatasetStore(folder / "datasets")
-    for path in paths:
-        inputs = find_inputs([str(path)])
-        built = build_dataset(inputs, Policy(), store, "d", seed=0, scratch=folder / "scratch", out=folder / "out")
-    return {split: store.read("d", built.manifest.version, split) for split in SPLITS}
-
-
-def train(tables: Tables, folder: Path) -> Predictor:
-    backend = SimulatedBackend()
-    data = TrainingData(tables["train"], tables["validation"], "d")
-    run_job(backend, data, TrainingPolicy(epochs=6), 0, folder / "adapter")
-    return backend.load(folder / "adapter")
+Learn = Callable[[Sequence[Path], Path], Tables]
+Train = Callable[..., Predictor]
 
 
 def test_retrains_on_fresh_events_are_not_rejected(
-    make_sample: Callable[..., Path], tmp_path: Path, seeds: int
+    make_sample: Callable[..., Path], learn: Learn, train: Train, tmp_path: Path, seeds: int
 ) -> None:
     """A champion of one sample; candidates of another one alone, and of both, as a second run makes it."""
     rejected = {"another": 0, "both": 0}
@@ -67,7 +45,9 @@ def test_retrains_on_fresh_events_are_not_rejected(
     assert max(rejected.values()) <= seeds // 20, rejected
 
 
-def test_retrains_on_fresh_real_records_are_not_rejected(records: Path, tmp_path: Path, seeds: int) -> None:
+def test_retrains_on_fresh_real_records_are_not_rejected(
+    records: Path, learn: Learn, train: Train, tmp_path: Path, seeds: int
+) -> None:
     """The groups of a real dataset are cut into halves: the champion learns from one, the candidate from the other."""
     tables = learn([records / "events" / "fireact_hotpot.jsonl"], tmp_path)
     rejected = 0
