@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.figures import Figure, figure, table
+from flows.settings import RECORDED_IN_BATCHES
 
 REPOSITORY = Path(__file__).parents[1]
 ROUNDS = 3
@@ -29,9 +30,7 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    **RECORDED_IN_BATCHES,
 }
 
 

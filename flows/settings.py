@@ -147,11 +147,15 @@ _ALWAYS = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 _RECORDER = "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_"
-_EMBEDDED = {
-    # Without these the server records each task run by itself, 26 ms each, and is stopped with most still queued.
+RECORDED_IN_BATCHES = {
     f"{_RECORDER}READ_BATCH_SIZE": "100",
     f"{_RECORDER}BATCH_SIZE": "100",
     f"{_RECORDER}FLUSH_INTERVAL": "1",
+}
+"""Of a Prefect server: without these it records each task run by itself, 26 ms each, and is stopped with most still
+queued."""
+_EMBEDDED = {
+    **RECORDED_IN_BATCHES,
     "PREFECT_UI_ENABLED": "false",
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # it is the same installation
