@@ -24,7 +24,7 @@ install: .venv/.installed ## Create .venv with everything pinned; the command is
 	@test ! -e .venv/.installing || rm -rf .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; "$(PYTHON)" -m venv .venv; }
 	@touch .venv/.installing
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev]' || { rm -f .venv/.installing; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dask,dev,postgres]' || { rm -f .venv/.installing; exit 1; }
 	@rm -f .venv/.installing
 	@$(BIN)/python -m flows.engine templates
 	@touch $@

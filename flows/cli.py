@@ -1,33 +1,31 @@
-"""The command line: `ratchet`.
-
-Commands only parse, call one function and print. Everything heavy (Prefect, MLflow, numpy) is imported inside the
-command that needs it, so that `ratchet --version` and completion stay instant.
-"""
+"""The command line: `ratchet`. The main job's commands are here, the others in `flows.commands`."""
 
 from __future__ import annotations
 
-import errno
 import io
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
+from flows.commands.options import (
+    By,
+    Debug,
+    Home,
+    Json,
+    Model,
+    existing,
+    finish,
+    print_json,
+    reported,
+    said,
+    settings_of,
+)
 from registry import __version__
-from registry.errors import PromotionError, RatchetError, SettingsError
-
-if TYPE_CHECKING:
-    from flows.settings import Settings
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-P = ParamSpec("P")
-T = TypeVar("T")
+from registry.errors import PromotionError
 
 app = typer.Typer(
     name="ratchet",
@@ -37,115 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _folder(value: str) -> Path:
-    if not value.strip():  # Path("") is the current folder, which nobody means by it
-        raise typer.BadParameter("the name of a folder is missing")
-    return Path(value)
-
-
-def _said(value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise typer.BadParameter("must not be blank")
-    return value
-
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        "--home", metavar="DIR", help="Where Ratchet keeps its files (env RATCHET_HOME; default: .ratchet).",
-        show_default=False, parser=_folder,
-    ),
-]  # fmt: skip
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on standard output; logs go to standard error.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and all logs.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does this; recorded for ever.", callback=_said)]
-
-
-def reported(command: Callable[P, T]) -> Callable[P, T]:
-    """Print a failure as one line with its code and exit 1; `--debug` shows where it came from."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except KeyboardInterrupt:
-            _fail("interrupted: nothing half-done is left; the same command goes on from here", 130)
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader has gone (`ratchet history x | head`): not our failure
-            raise typer.Exit(0) from None
-        except Exception as error:
-            if kwargs.get("debug"):
-                raise
-            _fail(str(as_ratchet_error(error)))
-
-    return run
-
-
-def as_ratchet_error(error: BaseException) -> RatchetError:
-    """Return the failure as one of ours, whatever library raised or wrapped it."""
-    cause: BaseException | None = error
-    while cause is not None:  # Prefect and pools wrap what a task raised
-        if isinstance(cause, RatchetError):
-            return cause
-        if isinstance(cause, OSError) and cause.errno in FULL:
-            place = cause.filename2 or cause.filename  # of a copy the target
-            where = f" at {place}" if place else ""
-            return SettingsError("E7822", f"the disk is full{where}", "free some space and run the same command again")
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, OSError) and error.filename is not None:
-        return SettingsError(
-            "E7802", f"{error.filename} cannot be used: {error.strerror or error}", "correct its name or permissions"
-        )
-    text = " ".join(str(error).split())[:300] or "no message"
-    return SettingsError(
-        "E7899", f"unexpected {type(error).__name__}: {text}", "run it again with --debug to see where, and report it"
-    )
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    """End with one line, whatever names of files and values from outside it repeats."""
-    typer.echo("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message), err=True)
-    raise typer.Exit(code)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()  # who asks line by line waits for the answer
-
-
-def _settings(home: Path | None, debug: bool = False) -> Settings:
-    from flows.settings import load_settings
-
-    settings = load_settings(home=home, debug=debug)
-    return settings.model_copy(update={"home": _tidy(settings.home)}) if ".." in settings.home.parts else settings
-
-
-def _tidy(path: Path) -> Path:
-    """Return the path without `..` and with its links as they are, but where that would lead elsewhere."""
-    absolute = path.expanduser().absolute()
-    tidy = Path(os.path.normpath(absolute))
-    return tidy if tidy.resolve() == absolute.resolve() else absolute.resolve()
-
-
-def _existing(home: Path | None, debug: bool = False) -> Settings:
-    """Return the settings, for a command that finds nothing in a home that is not there: its name is mistyped."""
-    settings = _settings(home, debug)
-    root = settings.layout.root
-    with settings.layout.guard():
-        try:
-            root.stat()
-        except FileNotFoundError:
-            raise SettingsError(
-                "E7825", f"there is no home at {root}", "give --home, or run `ratchet learn` first"
-            ) from None
-    return settings
 
 
 def _version(value: bool) -> None:
@@ -194,7 +83,7 @@ def learn(
             metavar="NAME",
             help="Approve the promotion in your name, should every other gate pass.",
             show_default=False,
-            callback=_said,
+            callback=said,
         ),
     ] = None,
     strategy: Annotated[
@@ -219,11 +108,11 @@ def learn(
 
     with bars(quiet=json_) as listener:
         summary = run_learn(
-            _settings(home, debug), events=events, model=model, policy=policy, seed=seed, approve_as=approve_as,
+            settings_of(home, debug), events=events, model=model, policy=policy, seed=seed, approve_as=approve_as,
             strategy=strategy, golden=golden, listener=listener,
         )  # fmt: skip
     if json_:
-        _print_json(summary)
+        print_json(summary)
     else:
         from flows.show import show_run
 
@@ -247,8 +136,8 @@ def approve(
     """
     from flows.run import run_approve
 
-    summary = run_approve(_existing(home, debug), model=model, version=version, by=by, note=note)
-    _finish(summary, json_, "decision")
+    summary = run_approve(existing(home, debug), model=model, version=version, by=by, note=note)
+    finish(summary, json_, "decision")
     if summary["decision"] != "promoted":  # so that `ratchet approve ... && deploy` does not deploy
         raise PromotionError(
             "E7567",
@@ -268,7 +157,7 @@ def _obstacle(summary: dict[str, Any]) -> str:
 def rollback(
     model: Model,
     by: By,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded for ever.", callback=_said)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded for ever.", callback=said)],
     to: Annotated[
         str | None,
         typer.Option(
@@ -285,7 +174,7 @@ def rollback(
     """
     from flows.run import run_rollback
 
-    _finish(run_rollback(_existing(home, debug), model=model, to=to, by=by, reason=reason), json_, "rollback")
+    finish(run_rollback(existing(home, debug), model=model, to=to, by=by, reason=reason), json_, "rollback")
 
 
 @app.command()
@@ -295,7 +184,7 @@ def release(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="The quarantined version.")],
     by: By,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why it is safe; recorded for ever.", callback=_said)
+        str, typer.Option("--reason", metavar="TEXT", help="Why it is safe; recorded for ever.", callback=said)
     ],
     home: Home = None,
     json_: Json = False,
@@ -304,7 +193,7 @@ def release(
     """Take a version out of quarantine, back to development."""
     from flows.queries import release_version
 
-    _finish(release_version(_existing(home, debug), model, version, by, reason), json_, "release")
+    finish(release_version(existing(home, debug), model, version, by, reason), json_, "release")
 
 
 @app.command()
@@ -313,7 +202,7 @@ def history(model: Model, home: Home = None, json_: Json = False, debug: Debug =
     """List everything that ever happened to a model's versions."""
     from flows.queries import model_history
 
-    _finish(model_history(_existing(home, debug), model), json_, "history")
+    finish(model_history(existing(home, debug), model), json_, "history")
 
 
 @app.command()
@@ -333,7 +222,7 @@ def show(
     """
     from flows.queries import show_model
 
-    _finish(show_model(_existing(home, debug), model, events), json_, "model")
+    finish(show_model(existing(home, debug), model, events), json_, "model")
 
 
 @app.command()
@@ -347,7 +236,7 @@ def lineage(
     """Tell which dataset and model versions saw an event."""
     from flows.queries import event_lineage
 
-    _finish(event_lineage(_existing(home, debug), event_id), json_, "lineage")
+    finish(event_lineage(existing(home, debug), event_id), json_, "lineage")
 
 
 @app.command()
@@ -368,8 +257,8 @@ def predict(
 
     if sys.stdin.isatty():
         typer.echo('type JSON lines such as {"prompt": "..."}; Ctrl-D ends', err=True)
-    for line in predict_lines(_existing(home, debug), model, sys.stdin.buffer):
-        _print_json(line)
+    for line in predict_lines(existing(home, debug), model, sys.stdin.buffer):
+        print_json(line)
 
 
 @app.command()
@@ -378,7 +267,7 @@ def datasets(home: Home = None, json_: Json = False, debug: Debug = False) -> No
     """List the dataset versions."""
     from flows.queries import list_datasets
 
-    _finish(list_datasets(_existing(home, debug)), json_, "datasets")
+    finish(list_datasets(existing(home, debug)), json_, "datasets")
 
 
 @app.command()
@@ -406,9 +295,9 @@ def export(
     """
     from flows.export import export_dataset
 
-    summary = export_dataset(_existing(home, debug), dataset, format_, split, out)
+    summary = export_dataset(existing(home, debug), dataset, format_, split, out)
     if json_ and out is not None:
-        _print_json(summary)
+        print_json(summary)
     elif out is not None:
         typer.echo(f"{summary['rows']} rows written to {summary['path']}", err=True)
 
@@ -419,7 +308,7 @@ def stats(home: Home = None, json_: Json = False, debug: Debug = False) -> None:
     """Print the counters that operators watch."""
     from flows.queries import statistics
 
-    _finish(statistics(_existing(home, debug)), json_, "stats")
+    finish(statistics(existing(home, debug)), json_, "stats")
 
 
 @app.command()
@@ -440,18 +329,9 @@ def policy(
 
     values = load_policy(file).model_dump(mode="json")
     if json_:
-        _print_json(values)
+        print_json(values)
     else:
         show_policy(values)
-
-
-def _finish(summary: dict[str, Any], json_: bool, kind: str) -> None:
-    if json_:
-        _print_json(summary)
-        return
-    from flows import show as screens
-
-    getattr(screens, f"show_{kind}")(summary)
 
 
 def main() -> None:

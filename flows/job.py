@@ -94,7 +94,7 @@ def prepare(
         read_golden(answers)  # what is wrong with it is told now and not after training
     digest = None if answers is None else hashlib.sha256(answers.read_bytes()).hexdigest()
     work = _work(inputs_digest(inputs), chosen, model, seed, strategy, digest, settings.mlflow_uri)
-    work = _anew_where_overtaken(work, History(home.database_url))
+    work = _anew_where_overtaken(work, History(settings.records_url))
     return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, digest, work)
 
 

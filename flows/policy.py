@@ -28,10 +28,12 @@ from flows.settings import suggestion
 from registry.errors import SettingsError, listed
 from registry.records import Record, canonical_json
 from tasks.curation.policy import CurationPolicy
+from tasks.experiments.policy import ExperimentPolicy
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.filtering.policy import FilteringPolicy
 from tasks.promotion.policy import PromotionPolicy
 from tasks.training.policy import TrainingPolicy
+from tasks.triggers.policy import TriggerPolicy
 from tasks.validation.policy import ValidationPolicy
 
 Where = tuple[str | int, ...]
@@ -56,11 +58,19 @@ class Policy(Record):
     """A candidate → a report."""
     promotion: PromotionPolicy = Field(default_factory=PromotionPolicy)
     """A report → a decision."""
+    triggers: TriggerPolicy = Field(default_factory=TriggerPolicy)
+    """When to retrain."""
+    experiments: ExperimentPolicy = Field(default_factory=ExperimentPolicy)
+    """How a challenger is tried beside the champion, and a new champion watched."""
+
+
+AROUND = frozenset({"triggers", "experiments"})
+"""Sections that say when a run starts and what follows from it, and change nothing in the run itself."""
 
 
 def policy_digest(policy: Policy) -> str:
-    """Return the sha256 of the policy with all its defaults: equal for two files that amount to the same."""
-    return hashlib.sha256(canonical_json(policy.model_dump(mode="json")).encode()).hexdigest()
+    """Return the sha256 of what a run depends on, with all defaults: equal for two files that amount to the same."""
+    return hashlib.sha256(canonical_json(policy.model_dump(mode="json", exclude=set(AROUND))).encode()).hexdigest()
 
 
 def load_policy(path: Path | None = None) -> Policy:

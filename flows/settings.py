@@ -46,6 +46,17 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("RATCHET_PREFECT_API_URL", "PREFECT_API_URL")
     )
     """Prefect server, such as http://HOST:4200/api; without it, a server is started for the run."""
+    database_url: str | None = None
+    """Database of Ratchet's own records and of the event log, such as postgresql://USER@HOST/DB; without it, a file in
+    the home."""
+    gateway_url: str | None = None
+    """A gateway that runs elsewhere; without it, `ratchet up` starts one."""
+    gateway_host: str = "127.0.0.1"
+    """Address that the gateway listens on. Anything but loopback needs tokens."""
+    gateway_port: int = Field(default=8400, ge=0, le=65535)
+    """Port that the gateway listens on; 0 for any that is free."""
+    gateway_tokens: Path | None = None
+    """File of bearer tokens, a line each: TOKEN SCOPE[,SCOPE...] with the scopes ingest, infer and admin."""
     dask_scheduler: str | None = None
     """Address of a running Dask scheduler; without it, the runner `dask` starts a cluster on this machine."""
     partition_bytes: int | None = Field(default=None, ge=1024)
@@ -59,7 +70,7 @@ class Settings(BaseSettings):
     debug: bool = False
     """Show tracebacks and the logs of Prefect and MLflow."""
 
-    @field_validator("prefect_api_url", "mlflow_uri", "dask_scheduler")
+    @field_validator("prefect_api_url", "mlflow_uri", "dask_scheduler", "database_url", "gateway_url")
     @classmethod
     def _no_blanks(cls, value: str | None) -> str | None:
         return value.strip().rstrip("/") or None if value is not None else None
@@ -86,6 +97,11 @@ class Settings(BaseSettings):
     def layout(self) -> Home:
         """Where everything lies in the home."""
         return Home(self.home)
+
+    @property
+    def records_url(self) -> str:
+        """SQLAlchemy URL of Ratchet's own records and of the event log."""
+        return self.database_url or self.layout.database_url
 
     @property
     def tracking_uri(self) -> str:

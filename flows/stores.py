@@ -1,4 +1,4 @@
-"""Everything that is kept, opened together: datasets, history, MLflow."""
+"""Everything that is kept, opened together: datasets, history, event log, experiments, MLflow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from registry.history import History
 from registry.home import Home
 
 if TYPE_CHECKING:
+    from registry.events import EventLog
+    from registry.experiments import Experiments
     from registry.models import ModelRegistry
     from registry.transitions import Transitions
 
@@ -31,7 +33,21 @@ class Stores:
     @cached_property
     def history(self) -> History:
         """Stage history, decisions, approvals, intents and the run ledger."""
-        return History(self.home.database_url)
+        return History(self.settings.records_url)
+
+    @cached_property
+    def events(self) -> EventLog:
+        """The event log."""
+        from registry.events import EventLog
+
+        return EventLog(self.settings.records_url)
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """The experiments there were and are."""
+        from registry.experiments import Experiments
+
+        return Experiments(self.settings.records_url)
 
     @cached_property
     def models(self) -> ModelRegistry:

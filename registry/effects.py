@@ -96,6 +96,31 @@ def promote(situation: Situation, decision: Decision) -> list[Effect]:
     return effects
 
 
+def challenge(situation: Situation, number: str, reason: str) -> list[Effect]:
+    """Let a version in staging (or a shadow in development) be tried beside the champion: it gets the alias.
+
+    Raises:
+        PromotionError: E7524 it is in another stage.
+    """
+    version = situation.version(number)
+    if version.stage not in {"staging", "development"}:
+        raise _wrong_stage(version, "tried beside the champion", "staging or development")
+    if CHALLENGER in version.aliases:
+        return []
+    return [
+        Effect(kind="alias", version=number, name=CHALLENGER),
+        _line(version, "challenge", version.stage, reason),
+    ]
+
+
+def withdraw(situation: Situation, number: str, reason: str) -> list[Effect]:
+    """Take the alias of a challenger back; it stays in its stage."""
+    version = situation.version(number)
+    if CHALLENGER not in version.aliases:
+        return []
+    return [*_unaliased(version, CHALLENGER), _line(version, "withdraw", version.stage, reason)]
+
+
 def reject(situation: Situation, decision: Decision) -> list[Effect]:
     """Development or staging → where the decision sends it: archived, development, or where it is.
 

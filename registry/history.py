@@ -30,6 +30,17 @@ class Intent(NamedTuple):
     body: dict[str, Any]
 
 
+class AuditNote(NamedTuple):
+    """One audit record that is no decision of the gates."""
+
+    sequence: int
+    time: str
+    kind: str
+    model: str
+    version: str
+    body: dict[str, Any]
+
+
 class LedgerEntry(NamedTuple):
     """Something that happened to a run: it started, completed, failed or was cancelled."""
 
@@ -74,7 +85,8 @@ class History:
         Args:
             model: Name of the registered model.
             version: Its version.
-            action: train, validate, stage, approve, promote, archive, rollback, quarantine, release, reject.
+            action: train, validate, stage, approve, challenge, withdraw, promote, archive, rollback, quarantine, release,
+                reject.
             before: Stage before, None for a version that is new.
             after: Stage after; the same as `before` where the action moves nothing.
             by: Who, a person's name or the run that did it.
@@ -163,6 +175,33 @@ class History:
             (Decision.model_validate(body["decision"]), Evidence.model_validate(body["evidence"])) for body in bodies
         ]
 
+    # --- everything else that is audited ---------------------------------------------------------------------------
+
+    def note(
+        self, kind: str, model: str, body: Mapping[str, Any], *, version: str = "", key: str | None = None
+    ) -> AuditNote:
+        """Append an audit record and return it; once under `key` where one is given.
+
+        Args:
+            kind: What happened: trigger_check, experiment, bake, ...
+            model: Name of the model.
+            body: All that was known, as JSON.
+            version: The version it is about, if any.
+            key: What makes it the same record when it is written again.
+        """
+        values = {"time": now(), "kind": kind, "model": model, "version": version, "body": _text(body)}
+        return _note(database.append(self._engine, database.audit, key or uuid.uuid4().hex, values))
+
+    def notes(self, kind: str, model: str | None = None, *, last: int | None = None) -> list[AuditNote]:
+        """Return the audit records of a kind, of one model or of all, oldest first; only the `last` ones if given."""
+        table = database.audit
+        query = sa.select(table).where(table.c.kind == kind).order_by(table.c.sequence.desc())
+        if model is not None:
+            query = query.where(table.c.model == model)
+        if last is not None:
+            query = query.limit(last)
+        return [_note(row) for row in reversed(database.read(self._engine, query))]
+
     # --- intents -------------------------------------------------------------------------------------------------
 
     def intend(self, model: str, body: Mapping[str, Any], intent_id: str | None = None) -> Intent:
@@ -232,6 +271,10 @@ def _text(value: object) -> str:
 
 def _change(row: sa.RowMapping) -> StageChange:
     return StageChange.model_validate({name: value for name, value in row.items() if name != "key"})
+
+
+def _note(row: sa.RowMapping) -> AuditNote:
+    return AuditNote(row["sequence"], row["time"], row["kind"], row["model"], row["version"], json.loads(row["body"]))
 
 
 def _intent(row: sa.RowMapping) -> Intent:

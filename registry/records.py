@@ -191,6 +191,17 @@ class Stratum(Record):
     groups: int
 
 
+class LogWindow(Record):
+    """Which part of an event log is behind a dataset version: offsets above `start`, up to and with `end`."""
+
+    log_id: str
+    """Identity of the log: offsets of another one mean nothing here."""
+    agent: str | None = None
+    """Only this agent's events; None for all."""
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+
+
 class DatasetManifest(Record):
     """`dataset.json`: everything about a dataset version but its rows. Holds no clock and no path of a machine."""
 
@@ -208,6 +219,8 @@ class DatasetManifest(Record):
     """Accepted examples that are not in the dataset, by reason."""
     strata: list[Stratum] = Field(default_factory=list)
     source_events: int = 0
+    log: LogWindow | None = None
+    """What of the event log this version took in; None where it was made of files."""
     source_digest: str
     """sha256 over the sorted (source, id) of every event behind the dataset, the parent's included."""
     policy: dict[str, Any] = Field(default_factory=dict)
@@ -353,6 +366,18 @@ class ApprovalRecord(Record):
     note: str = ""
 
 
+class Trial(Record):
+    """How a version did beside the champion on live traffic."""
+
+    status: Literal["awaited", "running", "won", "lost", "stopped"]
+    """`awaited`: it must be tried before it serves, and was not yet; `stopped`: ended without a verdict."""
+    experiment: str | None = None
+    """Key of the experiment."""
+    reason: str = ""
+    result_digest: str | None = None
+    """Digest of the recorded result that the verdict stands on."""
+
+
 class Evidence(Record):
     """All that the gates look at. A decision is a pure function of this and the policy."""
 
@@ -370,6 +395,8 @@ class Evidence(Record):
     report: ValidationReport | None
     readiness: Readiness | None
     approvals: list[ApprovalRecord] = Field(default_factory=list)
+    trial: Trial | None = None
+    """None where no experiment was asked for."""
     champion: str | None = None
     """The version that serves now, which a promotion would replace."""
 
@@ -396,7 +423,7 @@ class StageChange(Record):
     model: str
     version: str
     action: str
-    """train, validate, stage, approve, promote, archive, rollback, quarantine, release, reject."""
+    """train, validate, stage, approve, challenge, withdraw, promote, archive, rollback, quarantine, release, reject."""
     before: Stage | None
     after: Stage | None
     by: str

@@ -154,6 +154,14 @@ class Transitions:
         """Development or staging → where the decision sends it."""
         return self._transit(decision.model, decision.version, lambda now_: effects.reject(now_, decision), actor)
 
+    def challenge(self, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
+        """Make a version the challenger, which is tried on a share of the traffic."""
+        return self._transit(model, version, lambda now_: effects.challenge(now_, version, reason), actor)
+
+    def withdraw(self, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
+        """End a version's time as challenger without moving it."""
+        return self._transit(model, version, lambda now_: effects.withdraw(now_, version, reason), actor)
+
     def archive(self, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
         """Development or staging → archived."""
         return self._transit(model, version, lambda now_: effects.archive(now_, version, reason), actor)

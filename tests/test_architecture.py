@@ -10,14 +10,24 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("flows", "tasks", "registry")
+PACKAGES = ("flows", "tasks", "gateway", "registry")
 MODULES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 320, 70
 DECLARATIONS = {"registry/records.py", "flows/cli.py"}
 """Files that hold one long list of declarations and no logic: types, and options of commands."""
 READS_ENVIRONMENT = {"flows/settings.py"}
 UNSAFE_FORMATS = {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}
-STAGES = ("extraction", "filtering", "curation", "training", "validation", "promotion", "reporting")
+STAGES = (
+    "extraction",
+    "filtering",
+    "curation",
+    "training",
+    "validation",
+    "promotion",
+    "reporting",
+    "triggers",
+    "experiments",
+)
 WRITTEN = [
     path
     for pattern in ("*.md", "*.toml", "*.yaml", "Makefile", "*.txt", "docs/**/*.md", ".ci/*", "*/**/*.py")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from registry.records import Reason
+from registry.scores import in_range
 from tasks.extraction import scores
 from tasks.extraction.columns import EXAMPLES, FEEDBACK, JsonColumn, content_keys, example_ids
 from tasks.extraction.conversation import build
@@ -99,7 +100,7 @@ class TraceRows:
                 made.calls,
                 made.tools,
                 scores.inline_quality(data, notes),
-                scores.in_range(data.confidence, 1.0, notes),
+                in_range(data.confidence, 1.0, notes),
             )
         )
 

@@ -108,6 +108,7 @@ def production_gates(evidence: Evidence, policy: PromotionPolicy) -> list[Said]:
             not shadow,
             "a shadow model never serves" if shadow else f"{evidence.strategy} is meant to serve",
         ),
+        _trial(evidence),
         _signature(evidence, policy),
         _approval(evidence, policy),
     ]
@@ -174,6 +175,20 @@ def _performance(evidence: Evidence) -> Said:
     return _gate(name, stage.status != "FAIL", "; ".join(stage.reasons) or f"the stage says {stage.status}")
 
 
+_TRIED: dict[str, GateStatus] = {"running": "PENDING", "stopped": "PENDING", "won": "PASS", "lost": "FAIL"}
+
+
+def _trial(evidence: Evidence) -> Said:
+    """What live traffic said. A person's approval does not replace it; stopping the experiment is that person's way."""
+    name, trial = "experiment", evidence.trial
+    if trial is None:
+        return Said(name, "PASS", "no experiment was asked for")
+    if trial.status == "awaited":
+        return Said(name, "PENDING", "waits for an experiment beside the champion")
+    said = f"{trial.experiment} {trial.status}" + (f": {trial.reason}" if trial.reason else "")
+    return Said(name, _TRIED[trial.status], said)
+
+
 def _signature(evidence: Evidence, policy: PromotionPolicy) -> Said:
     name = "artifact signed"
     if evidence.signed:
@@ -233,6 +248,8 @@ def _verdict(evidence: Evidence, gates: list[GateResult], staging: int) -> tuple
     if failed is not None and failed in gates[:staging]:
         return "rejected", evidence.stage, f"{failed.name}: {failed.reason}"
     serving: Stage = "production" if evidence.stage == "production" else "staging"
+    if failed is not None and failed.name == "experiment":
+        return "rejected", "archived", f"{failed.name}: {failed.reason}"
     if failed is not None:
         return "staged", serving, f"{failed.name}: {failed.reason}"
     if waiting:

@@ -25,7 +25,8 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app, as_ratchet_error
+from flows.cli import app
+from flows.commands.options import as_ratchet_error
 from flows.dataset import build_dataset
 from flows.policy import Policy
 from flows.templates import template

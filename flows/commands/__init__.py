@@ -1,0 +1,1 @@
+"""The commands beside the main job's: event log, triggers and experiments, services."""

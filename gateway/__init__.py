@@ -1,0 +1,1 @@
+"""The gateway: production traffic in, answers out; it routes by the running experiment and logs what happened."""

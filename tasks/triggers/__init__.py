@@ -1,0 +1,1 @@
+"""Triggers: reasons to retrain, each told with its numbers."""
