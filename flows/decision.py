@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.promotion import current_evidence, decide_and_carry_out, loadable
 from flows.run import BY, Run
-from registry.records import Decision, Evidence, ModelVersion, Record
+from registry.records import Decision, Evidence, ModelVersion, Record, Trial
 from registry.transitions import Actor
 from tasks.reporting.task import show_gates
 
@@ -60,5 +60,6 @@ def _evidence(run: Run, training: Training, candidate: ModelVersion, examination
         report=examination.report,
         readiness=examination.readiness,
         approvals=stores.history.approvals(candidate.name, candidate.version),
+        trial=Trial(status="awaited") if run.job.trial and champion is not None else None,
         champion=champion.version if champion is not None else None,
     )

@@ -42,6 +42,8 @@ class Job:
     seed: int
     strategy: str
     approve_as: str | None
+    trial: bool
+    """Whether the version must be tried beside the champion before it serves."""
     inputs: list[Input]
     golden: Path | None
     golden_digest: str | None
@@ -74,6 +76,7 @@ def prepare(
     approve_as: str | None = None,
     strategy: str = "auto",
     golden: Path | str | None = None,
+    trial: bool = False,
 ) -> Job:
     """Settle what a run works on.
 
@@ -95,7 +98,7 @@ def prepare(
     digest = None if answers is None else hashlib.sha256(answers.read_bytes()).hexdigest()
     work = _work(inputs_digest(inputs), chosen, model, seed, strategy, digest, settings.mlflow_uri)
     work = _anew_where_overtaken(work, History(settings.records_url))
-    return Job(settings, home, chosen, model, seed, strategy, approve_as, inputs, answers, digest, work)
+    return Job(settings, home, chosen, model, seed, strategy, approve_as, trial, inputs, answers, digest, work)
 
 
 def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None:

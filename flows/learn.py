@@ -28,6 +28,7 @@ def learn(
     approve_as: str | None = None,
     strategy: Wish = "auto",
     golden: str | None = None,
+    trial: bool = False,
     home: str | None = None,
 ) -> dict[str, Any]:
     """Turn production events into a gated, registered model.
@@ -41,6 +42,7 @@ def learn(
         strategy: full_retrain starts from the base, incremental from the champion, shadow serves nobody; auto goes on
             from the champion where there is one.
         golden: Your own regression cases (JSON lines).
+        trial: Before it serves, the version must win an experiment beside the champion, if there is one.
         home: Ratchet's home, where it is not the worker's default.
 
     Returns:
@@ -51,7 +53,7 @@ def learn(
     """
     job = prepare(
         load_settings(home=home), events=events, model=model, policy=policy, seed=seed,
-        approve_as=approve_as, strategy=strategy, golden=golden,
+        approve_as=approve_as, strategy=strategy, golden=golden, trial=trial,
     )  # fmt: skip
     with opened(job) as run:
         if run.known is not None:

@@ -11,7 +11,7 @@ from flows.policy import Policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry.errors import PromotionError, RatchetError
-from registry.records import Decision, Evidence, ModelVersion
+from registry.records import Decision, Evidence, ModelVersion, Trial
 from registry.transitions import Actor
 from tasks.promotion import gates
 
@@ -36,7 +36,7 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
     _check_compared(stores, model, version)
     stores.transitions.approve(model, version, _name(by), note)
     decision, after = decide_and_carry_out(
-        stores, current_evidence(stores, model, version), _policy_of(stores, model, version), Actor(by)
+        stores, current_evidence(stores, model, version), policy_of(stores, model, version), Actor(by)
     )
     return {
         "model": model,
@@ -81,9 +81,18 @@ def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
             "stage": found.stage,
             "artifact_loadable": loadable(stores, found),
             "approvals": stores.history.approvals(model, version),
+            "trial": trial_of(stores, model, version, decisions[-1][1].trial),
             "champion": champion.version if champion is not None else None,
         }
     )
+
+
+def trial_of(stores: Stores, model: str, version: str, recorded: Trial | None) -> Trial | None:
+    """Return how the newest experiment with a version as challenger went; what was `recorded` where there was none."""
+    for experiment in reversed(stores.experiments.all(model)):
+        if version in {arm.version for arm in experiment.arms[1:]} and experiment.mode == "live":
+            return Trial(status=experiment.state, experiment=experiment.key, reason=experiment.reason)
+    return recorded
 
 
 def loadable(stores: Stores, version: ModelVersion) -> bool:
@@ -98,7 +107,7 @@ def loadable(stores: Stores, version: ModelVersion) -> bool:
     return True
 
 
-def _policy_of(stores: Stores, model: str, version: str) -> Policy:
+def policy_of(stores: Stores, model: str, version: str) -> Policy:
     """Return the policy that the version was trained under: an approval is decided by the rules that were known."""
     import json
 

@@ -85,8 +85,8 @@ class History:
         Args:
             model: Name of the registered model.
             version: Its version.
-            action: train, validate, stage, approve, challenge, withdraw, promote, archive, rollback, quarantine, release,
-                reject.
+            action: train, validate, stage, approve, challenge, withdraw, promote, archive, rollback, quarantine,
+                release, reject.
             before: Stage before, None for a version that is new.
             after: Stage after; the same as `before` where the action moves nothing.
             by: Who, a person's name or the run that did it.

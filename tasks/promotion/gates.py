@@ -175,17 +175,19 @@ def _performance(evidence: Evidence) -> Said:
     return _gate(name, stage.status != "FAIL", "; ".join(stage.reasons) or f"the stage says {stage.status}")
 
 
-_TRIED: dict[str, GateStatus] = {"running": "PENDING", "stopped": "PENDING", "won": "PASS", "lost": "FAIL"}
+_TRIED: dict[str, GateStatus] = {"running": "PENDING", "won": "PASS", "lost": "FAIL"}
 
 
 def _trial(evidence: Evidence) -> Said:
-    """What live traffic said. A person's approval does not replace it; stopping the experiment is that person's way."""
+    """What live traffic said. Nobody's approval replaces it; who wants to, stops the experiment and then decides."""
     name, trial = "experiment", evidence.trial
     if trial is None:
         return Said(name, "PASS", "no experiment was asked for")
     if trial.status == "awaited":
         return Said(name, "PENDING", "waits for an experiment beside the champion")
     said = f"{trial.experiment} {trial.status}" + (f": {trial.reason}" if trial.reason else "")
+    if trial.status == "stopped":
+        return _by_person(name, said, evidence)
     return Said(name, _TRIED[trial.status], said)
 
 

@@ -183,3 +183,14 @@ EVIDENCE = Evidence(
     report=None,
     readiness=None,
 )
+
+
+def test_notes_are_kept_in_order_and_once_under_a_key(history):
+    for number in range(3):
+        history.note("trigger_check", "agent", {"fired": False, "number": number})
+    again = [history.note("trigger_check", "other", {"n": n}, key="the same") for n in (1, 2)]
+    assert again[0] == again[1]
+    assert [note.body["number"] for note in history.notes("trigger_check", "agent")] == [0, 1, 2]
+    assert [note.body["number"] for note in history.notes("trigger_check", "agent", last=1)] == [2]
+    assert len(history.notes("trigger_check")) == 4
+    assert history.notes("bake") == []

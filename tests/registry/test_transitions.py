@@ -285,3 +285,18 @@ def test_a_rejected_version_stays_where_the_decision_leaves_it_and_is_rejected_o
     assert (version.stage, version.aliases) == ("archived", [])
     with pytest.raises(PromotionError, match="E7524: support version 1 is in production and cannot be rejected"):
         bench.transitions.reject(toys.decision("1", "rejected"), toys.actor)
+
+
+def test_a_challenger_gets_the_alias_and_gives_it_back_without_moving(bench, toys):
+    two_candidates(bench, toys, "tried")
+    for _ in range(2):  # once more changes nothing
+        assert bench.transitions.challenge("tried", "2", "tried at 10 %", toys.actor).aliases == [
+            "challenger",
+            "staging",
+        ]
+    assert [line.action for line in bench.history.of("tried", "2")] == ["stage", "challenge"]
+    after = bench.transitions.withdraw("tried", "2", "stopped by ann", toys.actor)
+    assert (after.stage, after.aliases) == ("staging", ["staging"])
+    assert bench.transitions.withdraw("tried", "2", "again", toys.actor) == after
+    with pytest.raises(PromotionError, match="E7524"):
+        bench.transitions.challenge("tried", "1", "it serves", toys.actor)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from registry.records import ApprovalRecord, Decision, Evidence, Readiness, StageResult, ValidationReport
+from registry.records import ApprovalRecord, Decision, Evidence, Readiness, StageResult, Trial, ValidationReport
 from tasks.promotion.gates import decide, evidence_digest
 from tasks.promotion.policy import PromotionPolicy
 from tasks.promotion.readiness import combine
@@ -17,8 +17,8 @@ STAGING = [
     "recommendation not REJECT",
 ]  # fmt: skip
 PRODUCTION = [
-    "regression", "readiness", "no safety regression", "performance not FAIL", "strategy serves", "artifact signed",
-    "human approval",
+    "regression", "readiness", "no safety regression", "performance not FAIL", "strategy serves", "experiment",
+    "artifact signed", "human approval",
 ]  # fmt: skip
 CRITICAL = ("regression", "performance", "safety")
 ANN = ApprovalRecord(by="ann", time="2026-11-20T12:00:00Z")
@@ -128,6 +128,34 @@ def test_a_quarantined_version_stays_there():
     assert (decision.verdict, decision.target) == ("quarantined", "quarantine")
     assert decision.gates[0].status == "FAIL"
     assert len(decision.gates) == len(STAGING + PRODUCTION)
+
+
+def tried(status: str, **changes) -> Evidence:
+    return evidence(trial=Trial(status=status, experiment="agent-4", reason="said so"), stage="staging", **changes)
+
+
+def test_a_version_that_must_be_tried_first_waits_even_where_approval_is_automatic_or_given():
+    for status in ("awaited", "running"):
+        for decision in (decide(tried(status), AUTO), decide(tried(status, approvals=[ANN]), MANUAL)):
+            assert (decision.verdict, decision.target) == ("pending_approval", "staging")
+            assert statuses(decision)["experiment"] == "PENDING"
+
+
+def test_a_won_experiment_opens_its_gate_and_no_other():
+    assert decide(tried("won"), AUTO).verdict == "promoted"
+    assert decide(tried("won"), MANUAL).verdict == "pending_approval"
+    assert decide(tried("won", approvals=[ANN]), MANUAL).verdict == "promoted"
+
+
+def test_a_lost_experiment_archives_the_version_whoever_approved_it():
+    decision = decide(tried("lost", approvals=[ANN]), AUTO)
+    assert (decision.verdict, decision.target) == ("rejected", "archived")
+    assert "agent-4 lost: said so" in decision.reason
+
+
+def test_a_stopped_experiment_leaves_the_decision_to_a_person():
+    assert decide(tried("stopped"), AUTO).verdict == "pending_approval"
+    assert decide(tried("stopped", approvals=[ANN]), AUTO).verdict == "promoted"
 
 
 def test_a_first_model_with_few_right_cases_is_promoted_by_a_person_only():
