@@ -2,6 +2,7 @@
 
 python -m benchmarks.run                     everything, about half an hour
 python -m benchmarks.run --only whole        one part, printed and not written
+python -m benchmarks.run --only whole --write    one part, written in the place of its older figures
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ PARTS = {
     "peers": "The same job by others",
     "training": "Training and answering",
     "whole": "The whole job, and what orchestration costs",
+    "event_log": "The event log",
+    "triggers": "Triggers",
+    "experiments": "Experiments",
+    "gateway": "The gateway",
 }
 
 
@@ -42,21 +47,36 @@ def main() -> None:
     """Measure the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, nargs="+", help="measure these parts and print them")
+    parser.add_argument("--write", action="store_true", help="write these parts into RESULTS.md; the others stay")
     parser.add_argument("--folder", type=Path, help="keep what is generated here, for the next time")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ratchet-bench-") as scratch:
         folder = arguments.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        sections = []
+        measured = {}
         for part in arguments.only or PARTS:
             sys.stderr.write(f"measuring {part} ...\n")
             figures = importlib.import_module(f"benchmarks.{part}").results(folder)
-            sections.append(f"## {PARTS[part]}\n\n`python -m benchmarks.run --only {part}`\n\n{table(figures)}")
-            print(sections[-1] + "\n", flush=True)
-    if arguments.only is None:
-        when = datetime.now(UTC).strftime("%Y-%m-%d")
-        head = f"# Measurements\n\nRatchet {__version__}, {when}; {machine()}. Made by `make bench`."
-        RESULTS.write_text("\n\n".join([head, *sections, NOTES.read_text(encoding="utf-8")]), encoding="utf-8")
+            measured[part] = f"## {PARTS[part]}\n\n`python -m benchmarks.run --only {part}`\n\n{table(figures)}"
+            print(measured[part] + "\n", flush=True)
+    if arguments.only is None or arguments.write:
+        write(measured)
+
+
+def write(measured: dict[str, str]) -> None:
+    """Write RESULTS.md: what was measured now, what was measured before, and the notes."""
+    before = written(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    sections = [text for part in PARTS if (text := measured.get(part) or before.get(part))]
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    head = f"# Measurements\n\nRatchet {__version__}, {when}; {machine()}. Made by `make bench`."
+    RESULTS.write_text("\n\n".join([head, *sections, NOTES.read_text(encoding="utf-8")]), encoding="utf-8")
+
+
+def written(text: str) -> dict[str, str]:
+    """Return the parts of a RESULTS.md as they stand there."""
+    sections = [f"## {section}".strip() for section in text.split("\n## ")[1:]]
+    titles = {f"## {title}": part for part, title in PARTS.items()}
+    return {titles[head]: each for each in sections if (head := each.splitlines()[0]) in titles}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.assets import Asset, materialize
 
+from tasks.reporting.task import artifact_key
+
 STEPS = 6
 """Of the main job: dataset, training, registering, validation, decision, report."""
 
@@ -39,7 +41,7 @@ class ProgressArtifact:
     """A bar in Prefect's UI: how much of a run of the main job is done. Nothing outside a flow run."""
 
     def __init__(self, model: str) -> None:
-        self.key = f"progress-{''.join(c if c.isalnum() else '-' for c in model.lower())}"
+        self.key = artifact_key(f"progress-{model}")
         self.artifact: UUID | None = None
         self.steps = 0
         self.current = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from flows.assets import publish
@@ -11,7 +10,7 @@ from flows.job import overtaken_by
 from flows.mapping import mapper
 from flows.memory import remembered
 from flows.run import Run
-from registry.records import canonical_json
+from registry.records import canonical_digest
 from tasks.reporting.task import show_funnel
 
 
@@ -51,6 +50,4 @@ def recipe(run: Run) -> str:
     """Return a digest of how this run trains and examines: the policy without its data part, seed and strategy."""
     policy = run.job.policy.model_dump(mode="json")
     parts = {name: policy[name] for name in ("training", "validation", "promotion")}
-    return hashlib.sha256(
-        canonical_json([parts, run.job.seed, run.job.strategy, run.job.settings.mlflow_uri]).encode()
-    ).hexdigest()
+    return canonical_digest([parts, run.job.seed, run.job.strategy, run.job.settings.mlflow_uri])

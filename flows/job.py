@@ -18,7 +18,7 @@ from registry import __version__
 from registry.errors import SettingsError, listed
 from registry.history import History
 from registry.home import Home
-from registry.records import canonical_json
+from registry.records import canonical_digest
 from registry.situation import champions
 
 if TYPE_CHECKING:
@@ -129,13 +129,13 @@ def _work(
         "golden": golden,
         "code": __version__,
     }
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    return canonical_digest(parts)
 
 
 def _anew_where_overtaken(work: str, history: History) -> str:
     """Return the digest of the work, or of doing it anew where what came of it was overtaken."""
     while (known := history.completed(work)) is not None and (champion := overtaken_by(known, history)) is not None:
-        work = hashlib.sha256(canonical_json([work, champion]).encode()).hexdigest()
+        work = canonical_digest([work, champion])
     return work
 
 

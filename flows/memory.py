@@ -7,7 +7,6 @@ run, so this is not left to it. A result that is found is taken if what it made 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from registry import __version__
-from registry.records import canonical_json
+from registry.records import canonical_digest
 
 T = TypeVar("T", bound=BaseModel)
 
 
 def content_key(*parts: Any) -> str:
     """Return a digest of what a result depends on: of `parts`, which must be JSON, and of the code's version."""
-    return hashlib.sha256(canonical_json([*parts, __version__]).encode()).hexdigest()
+    return canonical_digest([*parts, __version__])
 
 
 def remembered(

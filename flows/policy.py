@@ -12,7 +12,6 @@ A policy file is YAML (or TOML, or JSON) with one section a stage; what it does 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -26,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flows.settings import suggestion
 from registry.errors import SettingsError, listed
-from registry.records import Record, canonical_json
+from registry.records import Record, canonical_digest
 from tasks.curation.policy import CurationPolicy
 from tasks.experiments.policy import ExperimentPolicy
 from tasks.extraction.policy import ExtractionPolicy
@@ -70,7 +69,7 @@ AROUND = frozenset({"triggers", "experiments"})
 
 def policy_digest(policy: Policy) -> str:
     """Return the sha256 of what a run depends on, with all defaults: equal for two files that amount to the same."""
-    return hashlib.sha256(canonical_json(policy.model_dump(mode="json", exclude=set(AROUND))).encode()).hexdigest()
+    return canonical_digest(policy.model_dump(mode="json", exclude=set(AROUND)))
 
 
 def load_policy(path: Path | None = None) -> Policy:

@@ -27,7 +27,7 @@ import pydantic
 from registry.errors import CurationError, IntegrityError, listed
 from registry.files import flush, locked
 from registry.home import disk_error
-from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_json
+from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,7 @@ def content_digest(files: Sequence[SplitFile], policy: dict[str, Any]) -> str:
         "policy": policy,
         "schema_version": SCHEMA_VERSION,
     }
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+    return canonical_digest(content)
 
 
 def file_digest(path: Path) -> str:

@@ -6,6 +6,7 @@ conversation is a plain list of chat messages in the OpenAI form.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -105,6 +106,11 @@ def token_f1_pairs(a: Sequence[str], b: Sequence[str]) -> NDArray[np.float64]:
 def canonical_json(value: object) -> str:
     """Return `value` as JSON with sorted keys and no spaces: the form that digests are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def canonical_digest(value: object) -> str:
+    """Return the sha256 of `value` as canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 # --- what a model does ---------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ have said, so that a reader sees every obstacle at once. A gate that waits for a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from registry.records import (
     Stage,
     StageResult,
     Verdict,
-    canonical_json,
+    canonical_digest,
 )
 from tasks.promotion.policy import PromotionPolicy
 
@@ -55,7 +54,7 @@ def decide(evidence: Evidence, policy: PromotionPolicy) -> Decision:
 
 def evidence_digest(evidence: Evidence) -> str:
     """Return the sha256 of the evidence as canonical JSON."""
-    return hashlib.sha256(canonical_json(json.loads(evidence.model_dump_json())).encode()).hexdigest()
+    return canonical_digest(json.loads(evidence.model_dump_json()))
 
 
 def staging_gates(evidence: Evidence) -> list[Said]:

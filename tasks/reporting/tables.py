@@ -6,8 +6,9 @@ Markdown is for Prefect: every cell is escaped, so that a name from an event can
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from registry.records import (
     DatasetManifest,
@@ -225,3 +226,20 @@ def gates_markdown(model: str, version: str, verdict: str, gates: Sequence[GateR
     rows = [[plain(gate.name), f"{MARKS[gate.status]} {gate.status}", gate.reason] for gate in gates]
     title = f"# {cell(model)}/{cell(version)}: {cell(plain(verdict))}"
     return f"{title}\n\n{markdown_table(('gate', 'result', 'why'), rows)}"
+
+
+def judgements_markdown(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was found about champions and challengers on live traffic, as Markdown."""
+    rows = []
+    for found in models:
+        bake = found["bake"]
+        if bake is not None:
+            state = f"broken, {bake['restored']} restored" if bake["broken"] else "well"
+            rows.append([f"{found['model']}/{bake['version']}", "bake period", state, bake["reason"]])
+        rows += [
+            [f"{found['model']}/{tried['challenger']}", tried["experiment"], tried["state"], tried["reason"]]
+            for tried in found["experiments"]
+        ]
+    if not rows:
+        return "# Nothing to judge\n\nNo experiment runs, and no champion is new."
+    return f"# Live traffic\n\n{markdown_table(('version', 'watched in', 'state', 'why'), rows)}"

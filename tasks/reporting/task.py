@@ -25,7 +25,7 @@ from registry.records import (
     ValidationReport,
 )
 from tasks.reporting.page import ReportData, render
-from tasks.reporting.tables import funnel_markdown, gates_markdown, validation_markdown
+from tasks.reporting.tables import funnel_markdown, gates_markdown, judgements_markdown, validation_markdown
 
 
 def save_report(data: ReportData, path: Path) -> Path:
@@ -68,20 +68,28 @@ def show_gates(model: str, version: str, verdict: str, gates: Sequence[GateResul
     _markdown(f"gates-{model}", gates_markdown(model, version, verdict, found), f"Gates of {model}/{version}")
 
 
+def show_judgements(models: Sequence[Mapping[str, Any]]) -> None:
+    """Show what live traffic says of champions and challengers in Prefect as a table."""
+    _markdown("live-traffic", judgements_markdown(models), "What live traffic says")
+
+
 def show_report(model: str, path: Path, decision: Decision) -> None:
     """Link the report in Prefect."""
     if runtime.flow_run.id:
         said = f"{decision.model}/{decision.version}: {decision.verdict.replace('_', ' ')}"
         create_link_artifact(
-            link=path.resolve().as_uri(), link_text=f"Report, {said}", key=_key(f"report-{model}"), description=said
+            link=path.resolve().as_uri(),
+            link_text=f"Report, {said}",
+            key=artifact_key(f"report-{model}"),
+            description=said,
         )
 
 
 def _markdown(key: str, text: str, description: str) -> None:
     if runtime.flow_run.id:
-        create_markdown_artifact(text, key=_key(key), description=description)
+        create_markdown_artifact(text, key=artifact_key(key), description=description)
 
 
-def _key(name: str) -> str:
+def artifact_key(name: str) -> str:
     """Return `name` as Prefect wants the key of an artifact: lowercase letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

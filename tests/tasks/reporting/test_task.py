@@ -48,4 +48,4 @@ def test_artifacts_are_skipped_outside_a_flow_run(make_report: Make) -> None:
 
 @pytest.mark.parametrize(("name", "key"), [("funnel-My_Model.v2", "funnel-my-model-v2"), ("report-ä", "report")])
 def test_artifact_keys_are_what_prefect_allows(name: str, key: str) -> None:
-    assert task._key(name) == key
+    assert task.artifact_key(name) == key
