@@ -7,7 +7,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help install run test lint types contracts deps readme check docs bench chaos clean
+.PHONY: help install run test lint types contracts deps readme check docs bench chaos loop clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -59,8 +59,11 @@ docs: install ## Write the generated parts of docs/ again
 bench: install ## Measure everything in benchmarks/RESULTS.md again (about half an hour)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
-chaos: install ## Kill the main job at 60 seeded writes; each time the next run must finish it (a quarter of an hour)
-	@$(BIN)/python -m pytest tests/flows/test_crash.py --kills 60 $(ARGS)
+chaos: install ## Kill the main job at 60 seeded writes, and 24 processes of a week of production (half an hour)
+	@$(BIN)/python -m pytest tests/flows/test_crash.py tests/flows/test_week.py --kills 60 --week-kills 24 $(ARGS)
+
+loop: install ## Play a week of production with real servers, in a few minutes, and check every step
+	@$(BIN)/python examples/week.py $(ARGS)
 
 clean: ## Remove what the commands above made
-	rm -rf .venv .ratchet build dist *.egg-info examples/events.jsonl .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .ratchet .ratchet-week build dist *.egg-info examples/events.jsonl .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

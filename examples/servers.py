@@ -24,7 +24,7 @@ class Ratchet:
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         self.home, self.environment = home, {**os.environ, **environment}
         self.process: subprocess.Popen[bytes] | None = None
-        self.log = home.parent / f"{home.name}.up.log"
+        self.log = home / "logs" / "up.log"
 
     # --- the services ------------------------------------------------------------------------------------------------
 
@@ -32,6 +32,7 @@ class Ratchet:
         """Start `ratchet up` and wait until all four services answer."""
         command = [sys.executable, "-m", "flows.cli", "up", "--home", str(self.home)]
         command += ["--prefect-port", "0", "--mlflow-port", "0", "--gateway-port", "0"]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
         deadline = time.monotonic() + UP_SECONDS
@@ -43,10 +44,13 @@ class Ratchet:
 
     def healthy(self) -> bool:
         """Return whether all services of this `ratchet up` say that they are ready."""
-        services = self.services()
-        if self.process is None or services.get("pid") != self.process.pid:
+        found = self.services()
+        if self.process is None or found.get("pid") != self.process.pid:
             return False
-        return all(service["healthy"] for service in services["services"].values())
+        try:
+            return all(httpx.get(each["health"], timeout=5).is_success for each in found["services"].values())
+        except httpx.TransportError:
+            return False
 
     def services(self) -> dict[str, Any]:
         """Return what `ratchet up` wrote about itself."""
@@ -105,7 +109,10 @@ class Ratchet:
         deadline = time.monotonic() + RUN_SECONDS
 
         def ask(method: str, path: str, **body: Any) -> dict[str, Any]:
-            return self.retrying(lambda: httpx.request(method, f"{self.address('prefect')}{path}", **body), deadline)
+            def send() -> httpx.Response:
+                return httpx.request(method, f"{self.address('prefect')}/api{path}", **body)
+
+            return self.retrying(send, deadline)
 
         found = ask("GET", f"/deployments/name/{deployment}/{deployment}")
         run = ask("POST", f"/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})

@@ -17,9 +17,11 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from reaper import Reaper, Watch
 from servers import Ratchet
@@ -43,6 +45,8 @@ class Week:
         self.policy = {"policy": str(POLICY)}
         self.started = time.monotonic()
         self.unit = 0
+        self.first = 0
+        """Where the week begins in the log."""
 
     def tell(self, day: str, text: str) -> None:
         """Print a line of the story."""
@@ -57,10 +61,12 @@ class Week:
 
     def before(self, events: int) -> None:
         """A fortnight of logs becomes version 1."""
-        sample = self.ratchet.home.parent / "week-events.jsonl"
-        make = [sys.executable, EXAMPLES / "make_events.py", "--out", sample, "--events", str(events), "--clean"]
-        subprocess.run([*map(str, make)], check=True, stdout=subprocess.DEVNULL)
-        done = self.ratchet.command("events", "import", sample)
+        with tempfile.TemporaryDirectory() as folder:
+            sample = Path(folder) / "events.jsonl"
+            make = [sys.executable, EXAMPLES / "make_events.py", "--out", sample, "--events", events, "--clean"]
+            subprocess.run([*map(str, make)], check=True, stdout=subprocess.DEVNULL)
+            done = self.ratchet.command("events", "import", sample)
+        self.first = int(done["head"])
         self.tell("before", f"{done['appended']:,} events of the last fortnight are in the log")
         summary = self.ratchet.command("learn", "log:", "--model", MODEL, "--approve-as", YOU, "--policy", POLICY)
         assert summary["decision"] == "promoted", summary["reason"]
@@ -99,7 +105,7 @@ class Week:
 
     def friday(self) -> str:
         """The challenger is shown to be better; a person lets it through."""
-        status = {"state": "running"}
+        status: dict[str, Any] = {"state": "running"}
         for _ in range(MOST_LOOKS):
             self.traffic.ledger.arms.clear()
             answers = self.traffic.day(self.customers(300))
@@ -107,11 +113,12 @@ class Week:
             self.tell("Thursday", shares(answers))
             assert self.ratchet.run("judge", model=MODEL) == "COMPLETED"
             status = self.ratchet.command("experiment", "status", MODEL)
-            self.tell("Thursday", f"at {status['share']:.0%}: {status['reason']}")
+            why = status["reason"] or status["judgement"]["reason"]
+            self.tell("Thursday", f"{status['state']} at {status['share']:.0%} of the customers: {why}")
             if status["state"] != "running":
                 break
         assert status["state"] == "won", status
-        version = str(status["challenger"])
+        version = str(status["arms"][1]["version"])
         waits = self.ratchet.command("show", f"{MODEL}/{version}")
         assert waits["version"]["stage"] == "staging", "nothing is promoted without approval"
         assert self.ratchet.run("approve", model=MODEL, version=version, by=YOU) == "COMPLETED"
@@ -147,7 +154,7 @@ class Week:
         ledger, deadline = self.traffic.ledger, time.monotonic() + 60
         wanted = ledger.traces | ledger.events
         while True:
-            logged = [found.event["id"] for found in EventLog(url).query(Query(after=self.ratchet.first_offset))]
+            logged = [found.event["id"] for found in EventLog(url).query(Query(after=self.first, shadow=None))]
             if wanted <= set(logged) or time.monotonic() > deadline:
                 break
             time.sleep(0.5)
