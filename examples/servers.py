@@ -119,6 +119,8 @@ class Ratchet:
         while time.monotonic() < deadline:
             state = ask("GET", f"/flow_runs/{run['id']}")["state"]
             if state["type"] in FINAL:
+                if state["type"] == "FAILED":
+                    print(f"        ({deployment} failed: {state['message']})")
                 return str(state["type"])
             time.sleep(0.3)
         return "LOST"

@@ -100,7 +100,8 @@ class Week:
         running = self.ratchet.command("experiment", "status", MODEL)
         assert (running["state"], running["share"]) == ("running", 0.1), running
         self.tell(
-            "Wednesday", f"version {running['challenger']} is trained, examined, and tried on {running['share']:.0%}"
+            "Wednesday",
+            f"version {running['arms'][1]['version']} is trained, examined, and tried on {running['share']:.0%}",
         )
 
     def friday(self) -> str:
@@ -120,7 +121,7 @@ class Week:
         assert status["state"] == "won", status
         version = str(status["arms"][1]["version"])
         waits = self.ratchet.command("show", f"{MODEL}/{version}")
-        assert waits["version"]["stage"] == "staging", "nothing is promoted without approval"
+        assert waits["stage"] == "staging", "nothing is promoted without approval"
         assert self.ratchet.run("approve", model=MODEL, version=version, by=YOU) == "COMPLETED"
         assert self._serving(version), f"version {version} does not serve"
         self.tell(
@@ -130,12 +131,12 @@ class Week:
 
     def saturday(self, version: str) -> None:
         """The new champion breaks, and the one before comes back by itself."""
-        self.world.spoiled[version] = 0.6
+        self.world.spoiled[version] = 0.85
         self.tell("Saturday", f"something breaks between version {version} and the customers")
         for _ in range(MOST_LOOKS):
             self.tell("Saturday", shares(self.traffic.day(self.customers(150))))
             assert self.ratchet.run("judge", model=MODEL) == "COMPLETED"
-            serving = self.ratchet.command("show", f"{MODEL}@champion")["version"]["version"]
+            serving = self.ratchet.command("show", f"{MODEL}@champion")["version"]
             if serving == "1":
                 break
         line = self.ratchet.command("history", MODEL)["history"]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flows.commands import events, experiment, gateway, loop, services
 from flows.commands.options import (
     By,
     Debug,
@@ -332,6 +333,12 @@ def policy(
         print_json(values)
     else:
         show_policy(values)
+
+
+app.add_typer(events.events, name="events")
+app.add_typer(experiment.experiment, name="experiment")
+for _commands in (events.top, loop.app, gateway.app, services.app):
+    app.add_typer(_commands)
 
 
 def main() -> None:

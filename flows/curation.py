@@ -22,6 +22,7 @@ def make_dataset(run: Run) -> BuildResult:
         return build_dataset(
             job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
             run=mapper(job.settings, run.progress), partition_bytes=job.settings.partition_bytes,
+            log=job.log,
         )  # fmt: skip
 
     def still(known: BuildResult) -> bool:

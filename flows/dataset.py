@@ -25,7 +25,7 @@ from flows.survey import Surveyed, SurveyPiece, collect_rejects, resolve_numbers
 from flows.version import Build, DataPolicy, write_version
 from registry import __version__
 from registry.datasets import DatasetStore, guarded
-from registry.records import DatasetManifest, EventCounts, ExampleCounts, Record
+from registry.records import DatasetManifest, EventCounts, ExampleCounts, LogWindow, Record
 from tasks.curation.plan import check_splits
 from tasks.curation.prepare import Prepared, kinds_left, parent_pieces, prepare_parent
 from tasks.curation.scratch import numbers
@@ -78,6 +78,7 @@ def build_dataset(
     out: Path,
     run: Map = in_process,
     partition_bytes: int | None = None,
+    log: LogWindow | None = None,
 ) -> BuildResult:
     """Make the next version of a dataset from its newest version and new events.
 
@@ -91,6 +92,7 @@ def build_dataset(
         out: Folder for `rejects.jsonl` and `decisions.parquet`.
         run: Does the pieces of a step, such as a process pool or mapped Prefect tasks. It does not change the result.
         partition_bytes: Input bytes a piece, where it is not the policy's. It does not change the result either.
+        log: What of the event log the inputs are; recorded with the version.
 
     Raises:
         ExtractionError: E7002 unreadable input, E7010 to E7012 too few of the lines are events.
@@ -108,7 +110,7 @@ def build_dataset(
                 sum(Path(item.path).stat().st_size for item in inputs)
                 + sum(parent.splits.values() if parent else ()) * 1500
             )
-            build = Build(policy, store, name, seed, Path(work), out, run, parent, _buckets(size))
+            build = Build(policy, store, name, seed, Path(work), out, run, parent, _buckets(size), log)
             extraction = policy.extraction
             if partition_bytes is not None:
                 extraction = extraction.model_copy(update={"partition_bytes": partition_bytes})

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from flows.log_input import is_log, log_inputs, settled
 from flows.policy import Policy, load_policy, policy_digest
 from flows.settings import Settings
+from flows.stores import open_stores
 from registry import __version__
 from registry.errors import SettingsError, listed
 from registry.history import History
 from registry.home import Home
-from registry.records import canonical_digest
+from registry.records import LogWindow, canonical_digest
 from registry.situation import champions
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ class Job:
     approve_as: str | None
     trial: bool
     """Whether the version must be tried beside the champion before it serves."""
+    events: list[str]
+    """The inputs as they were named, with the window of the event log written out."""
+    log: LogWindow | None
+    """What of the event log is learned from."""
     inputs: list[Input]
     golden: Path | None
     golden_digest: str | None
@@ -90,15 +96,21 @@ def prepare(
 
     _check(model, seed, strategy, approve_as)
     chosen = load_policy(Path(policy) if policy is not None else None)
-    home = Home(settings.home).create()
-    inputs = find_inputs(list(events))
+    stores = open_stores(settings)
+    named, log = settled(stores, events, model)
+    files = [each for each in named if not is_log(each)]
+    inputs = find_inputs(files) if files or log is None else []
+    inputs += log_inputs(stores, log, model) if log is not None else []
     answers = Path(golden) if golden is not None else None
     if answers is not None:
         read_golden(answers)  # what is wrong with it is told now and not after training
     digest = None if answers is None else hashlib.sha256(answers.read_bytes()).hexdigest()
     work = _work(inputs_digest(inputs), chosen, model, seed, strategy, digest, settings.mlflow_uri)
-    work = _anew_where_overtaken(work, History(settings.records_url))
-    return Job(settings, home, chosen, model, seed, strategy, approve_as, trial, inputs, answers, digest, work)
+    work = _anew_where_overtaken(work, stores.history)
+    return Job(
+        settings, stores.home, chosen, model, seed, strategy, approve_as, trial, named, log, inputs, answers, digest,
+        work,
+    )  # fmt: skip
 
 
 def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None:

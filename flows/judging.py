@@ -8,27 +8,36 @@ half done, and the next look finishes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from flows.experiments import gather, gather_bake, write_page
+from flows.experiments import gather, write_page
 from flows.policy import Policy, load_policy
 from flows.promotion import current_evidence, decide_and_carry_out, policy_of
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry.errors import PromotionError
-from registry.home import now
+from registry.event_queries import Query
 from registry.models import CHALLENGER
 from registry.records import ModelVersion
+from registry.situation import champions
 from registry.transitions import Actor
 from tasks.experiments.bake import bake
 from tasks.experiments.decide import judge
+from tasks.experiments.policy import ExperimentPolicy
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from registry.experiments import Experiment
 
 JUDGE = Actor("ratchet")
 """Who does what a verdict says."""
+ENDS: dict[str, Literal["won", "lost", "stopped"]] = {
+    "won": "won", "lost": "lost", "harm": "lost", "inconclusive": "lost", "stop": "stopped",
+}  # fmt: skip
+"""How an experiment ends with each verdict. A challenger that was not shown to be better has lost."""
 
 
 def judge_all(settings: Settings, model: str | None = None, policy: Path | str | None = None) -> dict[str, Any]:
@@ -66,16 +75,16 @@ def look(stores: Stores, experiment: Experiment, policy: Policy | None) -> dict[
         stores.experiments.conclude(experiment.key, "lost", reason, {"verdict": "champion changed"})
         return settle(stores, stores.experiments.get(experiment.key))
     rules = policy or policy_of(stores, experiment.model, experiment.challenger.version)
-    evidence = gather(stores, experiment, rules.experiments, now())
+    evidence = gather(stores, experiment, rules.experiments, datetime.now(UTC))
     judgement = judge(evidence, rules.experiments)
     result = judgement.model_dump(mode="json")
     stores.history.note("experiment", experiment.model, {"experiment": experiment.key, "look": result})
-    write_page(stores, experiment, judgement)
-    if judgement.ends is not None:
-        stores.experiments.conclude(experiment.key, judgement.ends, judgement.reason, result)
+    write_page(stores, experiment, judgement, rules.experiments.margin)
+    if judgement.verdict != "continue":
+        stores.experiments.conclude(experiment.key, ENDS[judgement.verdict], judgement.reason, result, JUDGE.by)
         return settle(stores, stores.experiments.get(experiment.key))
-    if judgement.share is not None and judgement.share > experiment.share:
-        experiment = stores.experiments.ramp(experiment.key, judgement.share, JUDGE.by, judgement.reason)
+    if judgement.next_share is not None:
+        experiment = stores.experiments.ramp(experiment.key, judgement.next_share, JUDGE.by, judgement.reason)
     if judgement.weights is not None:
         experiment = stores.experiments.reweigh(experiment.key, judgement.weights, JUDGE.by, judgement.reason)
     return _told(experiment, judgement.reason, None)
@@ -97,7 +106,7 @@ def _through_the_gates(stores: Stores, version: ModelVersion) -> str:
     """Look at all gates of a version again, now that live traffic has spoken, and return the verdict."""
     evidence = current_evidence(stores, version.name, version.version)
     rules = policy_of(stores, version.name, version.version)
-    decision, _ = decide_and_carry_out(stores, evidence, rules.promotion, JUDGE)
+    decision, _ = decide_and_carry_out(stores, evidence, rules, JUDGE)
     return decision.verdict
 
 
@@ -125,6 +134,13 @@ def _told(experiment: Experiment, reason: str, decision: str | None) -> dict[str
 # --- the bake period -----------------------------------------------------------------------------------------------
 
 
+class Baking(NamedTuple):
+    """A champion in its bake period: what it served, and what the champion before served until then."""
+
+    now: pa.Table
+    before: pa.Table
+
+
 def watch(stores: Stores, model: str, policy: Policy | None) -> dict[str, Any] | None:
     """Watch a champion that was promoted a short time ago, and roll it back where its guard metrics break.
 
@@ -135,17 +151,33 @@ def watch(stores: Stores, model: str, policy: Policy | None) -> dict[str, Any] |
     if champion is None:
         return None
     rules = (policy or policy_of(stores, model, champion.version)).experiments
-    evidence = gather_bake(stores, champion, rules, now())
-    if evidence is None:
+    moment = datetime.now(UTC)
+    baking = _baking(stores, champion, rules, moment)
+    if baking is None:
         return None
-    result = bake(evidence, rules)
-    told = {"version": champion.version, **result.model_dump(mode="json")}
+    found = bake(baking.now, baking.before, rules, moment)
+    told = {"version": champion.version, **found.model_dump(mode="json"), "restored": None}
+    if found.broken:
+        try:
+            told["restored"] = stores.transitions.rollback(model, f"bake period: {found.reason}", JUDGE).version
+        except PromotionError as error:  # there is nothing that could be restored: a person must act, and is told so
+            told["rollback"] = str(error)
     stores.history.note("bake", model, told, version=champion.version)
-    if not result.broken:
-        return {**told, "restored": None}
-    try:
-        after = stores.transitions.rollback(model, f"bake period: {result.reason}", JUDGE)
-    except PromotionError as error:  # nothing to go back to: a person must act, and is told so
-        stores.history.note("bake", model, {**told, "rollback": str(error)}, version=champion.version)
-        return {**told, "restored": None}
-    return {**told, "restored": after.version}
+    return told
+
+
+def _baking(stores: Stores, champion: ModelVersion, rules: ExperimentPolicy, moment: datetime) -> Baking | None:
+    """Return what a champion that is new served, and the one before; None where there is none or it is not new."""
+    history = stores.history.of(champion.name)
+    line, served = champions(history), [change for change in history if change.action in {"promote", "rollback"}]
+    if len(line) < 2 or served[-1].action != "promote" or served[-1].version != champion.version:
+        return None  # a version that was restored is known already
+    since = datetime.fromisoformat(served[-1].time)
+    if moment - since > timedelta(hours=rules.bake_hours):
+        return None
+    first = (since - timedelta(hours=rules.bake_reference_hours)).isoformat()
+    mine = Query(agent=champion.name, shadow=False)
+    return Baking(
+        stores.events.traces(mine._replace(model_versions=[champion.version], since=served[-1].time)),
+        stores.events.traces(mine._replace(model_versions=[line[-2]], since=first, until=served[-1].time)),
+    )

@@ -91,7 +91,15 @@ def trial_of(stores: Stores, model: str, version: str, recorded: Trial | None) -
     """Return how the newest experiment with a version as challenger went; what was `recorded` where there was none."""
     for experiment in reversed(stores.experiments.all(model)):
         if version in {arm.version for arm in experiment.arms[1:]} and experiment.mode == "live":
-            return Trial(status=experiment.state, experiment=experiment.key, reason=experiment.reason)
+            status, result = experiment.state, stores.experiments.result(experiment.key) or {}
+            if status == "won" and result.get("winner", version) != version:
+                status = "lost"  # another arm won
+            return Trial(
+                status=status,
+                experiment=experiment.key,
+                reason=experiment.reason,
+                result_digest=experiment.result_digest,
+            )
     return recorded
 
 

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 MESSAGE = "The process that ran this ended without saying so."
 
 
-def reap_lost_runs(since: float) -> int:
+def reap_lost_runs(since: float, *, deployed: bool = False) -> int:
     """Mark runs that cannot be running as Crashed, with their tasks, and return how many there were.
 
-    Only right for a server whose clients have all gone: the embedded one, when it has just been started.
+    Only right for a server whose clients have all gone: the embedded one, when it has just been started. Of those of
+    deployments alone, right when their only worker has gone.
 
     Args:
         since: When the server was started, in seconds since 1970; nothing that went on before it goes on now.
+        deployed: Only runs of deployments.
     """
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
@@ -26,6 +28,8 @@ def reap_lost_runs(since: float) -> int:
     reaped = 0
     with get_client(sync_client=True) as client:
         for run in _unfinished(client, since):
+            if deployed and run.deployment_id is None:
+                continue
             for task_run in client.read_task_runs(flow_run_filter=_only(run)):
                 if task_run.state is not None and not task_run.state.is_final():
                     client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import progress
 from flows.job import Job, Wish, already_learned, prepare
+from flows.log_input import discard_log
 from flows.logs import hush_prefect, quiet, run_logs
 from flows.promotion import approve_and_promote, restore_champion
 from flows.stores import Stores, open_stores
@@ -69,6 +70,7 @@ def opened(job: Job) -> Iterator[Run]:
         run = Run(job, stores, listeners, known=already_learned(job, stores.history))
         if run.known is not None:
             yield run
+            discard_log(job.inputs)
             return
         with run_logs(job.settings, job.run_id):
             stores.history.record_run(job.work, job.run_id, job.model, "started")
@@ -80,6 +82,7 @@ def opened(job: Job) -> Iterator[Run]:
                 raise
             finally:
                 shutil.rmtree(job.scratch, ignore_errors=True)
+                discard_log(job.inputs)
 
 
 def _record_failure(run: Run, error: BaseException) -> None:
@@ -162,6 +165,7 @@ def run_learn(
         )  # fmt: skip
         known = already_learned(job, open_stores(settings).history)
         if known is not None:
+            discard_log(job.inputs)
             return as_it_is_now(job, known)
         from flows.engine import engine
 
@@ -171,7 +175,7 @@ def run_learn(
             hush_prefect(settings.debug)
             live.ready()
             summary: dict[str, Any] = learn(
-                events=given, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
+                events=job.events, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
                 strategy=strategy, golden=_text(golden), home=str(settings.home),
             )  # fmt: skip
     return summary

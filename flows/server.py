@@ -1,7 +1,9 @@
 """The embedded Prefect server: one process a home, shared by every run in it, gone when the last run is.
 
-`python -m flows.server FOLDER` serves the database in FOLDER on a free loopback port. Its life hangs on two locks that
-the kernel manages, so that no crash of anybody can leave an orphan or a stale sign of life:
+`python -m flows.server FOLDER` serves the database in FOLDER on a free loopback port, with what a run needs;
+`python -m flows.server FOLDER PORT` is the whole of Prefect's server, for `ratchet up`: its pages, its scheduler and
+all of its other services. Its life hangs on two locks that the kernel manages, so that no crash of anybody can leave an
+orphan or a stale sign of life:
 
 - `server.lock` is held by the server alone while it lives. Who starts a second one sees it end at once.
 - `clients.lock` is shared by every process that needs the server. The server waits to have it alone, which it gets the
@@ -36,6 +38,8 @@ class Address(NamedTuple):
 
     pid: int
     port: int
+    whole: bool
+    """Whether it has Prefect's pages and scheduler, or only what a run needs."""
 
     @property
     def url(self) -> str:
@@ -49,23 +53,23 @@ def read_address(folder: Path, lock: FileLock) -> Address | None:
     if holder is None:
         return None
     try:
-        pid, port = (folder / ADDRESS).read_text().split()
+        pid, port, kind = (folder / ADDRESS).read_text().split()
     except (OSError, ValueError):
         return None
-    return Address(int(pid), int(port)) if int(pid) == holder.pid else None
+    return Address(int(pid), int(port), kind == "whole") if int(pid) == holder.pid else None
 
 
-def _announce(folder: Path, port: int) -> None:
+def _announce(folder: Path, port: int, whole: bool) -> None:
     aside = folder / f"{ADDRESS}.{os.getpid()}"
-    aside.write_text(f"{os.getpid()} {port}\n")
+    aside.write_text(f"{os.getpid()} {port} {'whole' if whole else 'plain'}\n")
     aside.replace(folder / ADDRESS)
 
 
 class Server:
     """A Prefect server that stops when it is alone."""
 
-    def __init__(self, listener: socket.socket, clients: FileLock) -> None:
-        self._listener, self._clients = listener, clients
+    def __init__(self, listener: socket.socket, clients: FileLock, whole: bool = False) -> None:
+        self._listener, self._clients, self._whole = listener, clients, whole
         self._loop: asyncio.AbstractEventLoop | None = None
         self._uvicorn: uvicorn.Server | None = None
         threading.Thread(target=self._stop_when_alone, daemon=True).start()
@@ -89,8 +93,9 @@ class Server:
 
         deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         while asyncio.get_running_loop().time() < deadline:
-            idle = not server.server_state.connections and not server.server_state.tasks
-            if idle and settled():
+            # A browser that shows Prefect's pages stays connected for as long as it is open.
+            connected = server.server_state.connections and not self._whole
+            if not connected and not server.server_state.tasks and settled():
                 break
             await asyncio.sleep(0.01)
         server.should_exit = True  # the services write what they hold when they are stopped
@@ -105,21 +110,28 @@ class Server:
         await self._uvicorn.serve(sockets=[self._listener])
 
 
-def main(folder: Path) -> int:
-    """Serve the Prefect database in `folder`; return at once if somebody does already."""
+def main(folder: Path, port: int | None = None) -> int:
+    """Serve the Prefect database in `folder`; return at once if somebody does already.
+
+    Args:
+        folder: Where the locks and the database are.
+        port: Be the whole server, on this port; without one, what a run needs, on a port that is free.
+    """
     lock = FileLock(folder / SERVER_LOCK)
     if not lock.try_take():
         return 0
     # The protocol must be named: only then does asyncio switch Nagle's delay off, 40 ms of every request.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port or 0))
     listener.listen(128)
-    _announce(folder, listener.getsockname()[1])
-    server = Server(listener, FileLock(folder / CLIENTS_LOCK))
+    whole = port is not None
+    _announce(folder, listener.getsockname()[1], whole)
+    server = Server(listener, FileLock(folder / CLIENTS_LOCK), whole)
     gc.disable()  # nothing made by these imports is ever garbage: a quarter of their time
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True)
+    app = create_app(ephemeral=not whole)
     gc.freeze()
     gc.enable()
     asyncio.run(server.serve(app))
@@ -127,6 +139,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    status = main(Path(sys.argv[1]))
+    status = main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
     sys.stderr.flush()
     os._exit(status)  # all is written; taking the interpreter apart would cost the waiting client 0.3 s

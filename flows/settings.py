@@ -8,19 +8,22 @@ embedded, in files under `home`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flows.keeper import MARK
 from registry.errors import SettingsError, listed
 from registry.home import Home
 
 PREFIX = "RATCHET_"
+_DRIVERS = {"mlflow_uri": "psycopg", "prefect_database_url": "asyncpg"}
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Runner = Literal["threads", "processes", "dask"]
 
@@ -46,6 +49,16 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("RATCHET_PREFECT_API_URL", "PREFECT_API_URL")
     )
     """Prefect server, such as http://HOST:4200/api; without it, a server is started for the run."""
+    prefect_database_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "RATCHET_PREFECT_DATABASE_URL",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+            "PREFECT_API_DATABASE_CONNECTION_URL",
+        ),
+    )
+    """Database of the Prefect server that is started here, such as postgresql+asyncpg://USER@HOST/DB; without it, a
+    file in the home."""
     database_url: str | None = None
     """Database of Ratchet's own records and of the event log, such as postgresql://USER@HOST/DB; without it, a file in
     the home."""
@@ -70,7 +83,9 @@ class Settings(BaseSettings):
     debug: bool = False
     """Show tracebacks and the logs of Prefect and MLflow."""
 
-    @field_validator("prefect_api_url", "mlflow_uri", "dask_scheduler", "database_url", "gateway_url")
+    @field_validator(
+        "prefect_api_url", "mlflow_uri", "dask_scheduler", "database_url", "gateway_url", "prefect_database_url"
+    )
     @classmethod
     def _no_blanks(cls, value: str | None) -> str | None:
         return value.strip().rstrip("/") or None if value is not None else None
@@ -81,6 +96,13 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must be a web address such as http://HOST:4200/api")
         return value
+
+    @field_validator("mlflow_uri", "prefect_database_url")
+    @classmethod
+    def _with_driver(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Name the PostgreSQL driver that is installed, where a URL names none."""
+        driver = _DRIVERS[str(info.field_name)]
+        return value if value is None else re.sub(r"^postgres(ql)?://", f"postgresql+{driver}://", value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -122,9 +144,16 @@ def load_settings(**overrides: Any) -> Settings:
         problems += [_problem(detail) for detail in error.errors()]
     if problems:
         raise SettingsError("E7800", listed(problems), "correct these settings; docs/operations.md lists them all")
-    if settings.mlflow_uri == settings.layout.tracking_uri:  # as `prepare_environment` told this process's children
-        settings = settings.model_copy(update={"mlflow_uri": None})
-    return settings
+    own = {"mlflow_uri": settings.layout.tracking_uri, "prefect_database_url": prefect_database(settings.layout)}
+    told = {name: None for name, value in own.items() if getattr(settings, name) == value}
+    return (
+        settings.model_copy(update=told) if told else settings
+    )  # as `prepare_environment` told this process's children
+
+
+def prefect_database(home: Home) -> str:
+    """Return the URL of the embedded Prefect server's own database."""
+    return f"sqlite+aiosqlite:///{home.prefect / 'prefect.db'}"
 
 
 def _known_variables() -> set[str]:
@@ -202,7 +231,8 @@ def prepare_environment(settings: Settings) -> None:
     else:
         os.environ.update(_EMBEDDED)
         os.environ["PREFECT_HOME"] = str(layout.prefect)
-        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{layout.prefect / 'prefect.db'}"
+        os.environ.pop("PREFECT_SERVER_DATABASE_CONNECTION_URL", None)
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = settings.prefect_database_url or prefect_database(layout)
         for name in _OF_ANOTHER_SERVER:
             os.environ.pop(name, None)
 
@@ -224,11 +254,28 @@ def use_prefect_server(url: str) -> None:
     os.environ["PREFECT_API_URL"] = url
 
 
-def server_environment(*, migrated: bool) -> dict[str, str]:
-    """Return the environment of the embedded Prefect server; a `migrated` database is taken as it is."""
+def server_environment(*, migrated: bool, port: int | None = None) -> dict[str, str]:
+    """Return the environment of the embedded Prefect server; a `migrated` database is taken as it is.
+
+    With a `port` it is the whole server, with its pages, which tell the browser where the API is.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    if port is not None:
+        environment["PREFECT_UI_ENABLED"] = "true"
+        environment["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
     if migrated:
         environment["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
         environment["PREFECT_SERVER_REGISTER_BLOCKS_ON_START"] = "false"
         environment["PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION"] = "false"  # it would import every integration
     return environment
+
+
+def service_environment(mark: str) -> dict[str, str]:
+    """Return the environment of what `ratchet up` starts; `mark` tells its processes from all others."""
+    return {
+        **os.environ,
+        MARK: mark,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 13 processes that nobody here needs
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -13,7 +13,7 @@ import numpy as np
 from flows.choose import DECISIONS, Choice, Map
 from registry import __version__
 from registry.datasets import Change, DatasetStore, content_digest, file_digest, next_version
-from registry.records import SPLITS, DatasetManifest, Reason, SplitFile, Stratum
+from registry.records import SPLITS, DatasetManifest, LogWindow, Reason, SplitFile, Stratum
 from tasks.curation.cluster import distinct_values
 from tasks.curation.policy import CurationPolicy
 from tasks.curation.scratch import Part
@@ -57,6 +57,7 @@ class Build(NamedTuple):
     run: Map
     parent: DatasetManifest | None
     buckets: int
+    log: LogWindow | None = None
 
 
 class Written(NamedTuple):
@@ -116,6 +117,7 @@ def _manifest(
         left_out=choice.left_out,
         strata=_strata(choice),
         source_events=len(events),
+        log=build.log,
         source_digest=hashlib.sha256(events.astype("<u8").tobytes()).hexdigest(),
         policy=policy,
         code_version=__version__,

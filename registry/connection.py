@@ -95,7 +95,8 @@ def connect(
     """
     target = uri or home.tracking_uri
     embedded = target == home.tracking_uri
-    if target.startswith(("http://", "https://")):
+    server = target.startswith(("http://", "https://"))
+    if server:
         _probe(target, timeout)
     with home.guard():
         home.mlflow.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def connect(
         client = _client(target)
         found = client.get_experiment_by_name(experiment)
         if found is None:
-            experiment_id = _create_experiment(client, experiment, home if embedded else None)
+            experiment_id = _create_experiment(client, experiment, None if server else home)
         else:
             experiment_id = found.experiment_id
     return Connection(target, client, experiment_id, home)
@@ -161,6 +162,19 @@ def _place(template: Path | None, database: Path) -> None:
     aside = database.with_name(f".{database.name}.{os.getpid()}")
     shutil.copyfile(template, aside)
     aside.replace(database)
+
+
+def place_embedded(home: Home, template: Path | None = None) -> None:
+    """Make the embedded store ready for a server on it, without importing MLflow.
+
+    Raises:
+        SettingsError: E7831 it cannot be written to, E782x the home cannot be used.
+        IntegrityError: E7922 it is damaged.
+    """
+    with home.guard(), home.lock("mlflow-open", "opening the embedded MLflow", OPEN_SECONDS):
+        home.mlflow.mkdir(parents=True, exist_ok=True)
+        _place(template, home.mlflow_database)
+        _prepare(home, EXPERIMENT)
 
 
 def _prepare(home: Home, experiment: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import postgres  # noqa: F401  # a fixture
+
 REPOSITORY = Path(__file__).parents[1]
 RECORDS = REPOSITORY.parent / "shared" / "data"
 

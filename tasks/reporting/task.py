@@ -73,12 +73,12 @@ def show_judgements(models: Sequence[Mapping[str, Any]]) -> None:
     _markdown("live-traffic", judgements_markdown(models), "What live traffic says")
 
 
-def show_report(model: str, path: Path, decision: Decision) -> None:
+def show_report(model: str, link: str, decision: Decision) -> None:
     """Link the report in Prefect."""
     if runtime.flow_run.id:
         said = f"{decision.model}/{decision.version}: {decision.verdict.replace('_', ' ')}"
         create_link_artifact(
-            link=path.resolve().as_uri(),
+            link=link,
             link_text=f"Report, {said}",
             key=artifact_key(f"report-{model}"),
             description=said,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -113,6 +116,97 @@ def ratchet(repository: Path, prefect_api: str) -> Ratchet:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), taken)
 
     return run
+
+
+class Running:
+    """A `ratchet up` that was started, and all that it says."""
+
+    def __init__(self, home: Path, *arguments: object, env: dict[str, str] | None = None) -> None:
+        self.home, self.lines = home, []
+        command = [sys.executable, "-m", "flows.cli", "up", "--home", str(home)]
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*command, "--prefect-port", "0", "--mlflow-port", "0", "--gateway-port", "0", *map(str, arguments)],
+            env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.wait_for("all of it is healthy")
+        self.seconds = time.perf_counter() - started
+        self.services = json.loads((home / "up.json").read_text())["services"]
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def wait_for(self, text: str, seconds: float = SERVER_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while not any(text in line for line in self.lines):
+            ended = self.process.poll() is not None
+            self._reader.join(1.0 if ended else 0.0)
+            assert not ended, "".join(self.lines)
+            assert time.monotonic() < deadline, "".join(self.lines)
+            time.sleep(0.05)
+
+    def ask(self, path: str, body: object = None) -> Any:
+        """Ask Prefect's API; it may say that its database is busy, and every client of Prefect then asks again."""
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{self.services['prefect']['url']}/api/{path}"
+        request = urllib.request.Request(url, data, {"content-type": "application/json"})
+        for left in reversed(range(10)):
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not left:
+                    raise
+                time.sleep(0.5)
+        raise AssertionError("never reached")
+
+    def run(self, deployment: str, seconds: float = 60.0, **parameters: object) -> dict[str, Any]:
+        """Run a deployment as its form does, and return the run when it has ended."""
+        found = self.ask(f"deployments/name/{deployment}")
+        made = self.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            run = self.ask(f"flow_runs/{made['id']}")
+            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return run
+            time.sleep(0.1)
+        raise AssertionError(f"{deployment} did not end: {run['state']}")
+
+    def left(self) -> list[int]:
+        """Return the processes that belong to it and live."""
+        from flows.keeper import mark_of, marked
+
+        server = self.home / "prefect" / "server.address"
+        pid = int(server.read_text().split()[0]) if server.exists() else 0
+        alive = pid and Path(f"/proc/{pid}/stat").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()
+        return marked(mark_of(self.home)) + ([pid] if alive else [])
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """Stop it, and return how long that took."""
+        started = time.perf_counter()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(timeout=60)
+        return time.perf_counter() - started
+
+
+@pytest.fixture(scope="module")
+def ratchet_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Return a function that starts `ratchet up` and waits until all is healthy: `ratchet_up("--no-gateway")`."""
+    started: list[Running] = []
+
+    def start(*arguments: object, home: Path | None = None, env: dict[str, str] | None = None) -> Running:
+        running = Running(home or tmp_path_factory.mktemp("up") / "home", *arguments, env=env)
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("flows", "tasks", "registry")
+PACKAGES = ("flows", "tasks", "gateway", "registry")
 
 
 def deployments() -> list[dict[str, Any]]:
@@ -38,9 +38,30 @@ def test_every_deployment_says_what_it_does_and_names_a_flow_that_exists():
         assert deployment["description"]
         assert deployment["tags"]
         assert deployment["work_pool"]["name"] == "ratchet"
-    assert {"flows/learn.py:learn", "flows/approve.py:approve", "flows/rollback.py:rollback"} == {
-        deployment["entrypoint"] for deployment in deployments()
-    }
+    names = {"learn", "retrain", "judge", "approve", "rollback", "verify"}
+    assert {f"flows/{name}.py:{name}" for name in names} == {each["entrypoint"] for each in deployments()}
+
+
+def test_what_runs_by_the_clock_runs_as_often_as_is_said_and_a_second_run_at_once_is_cancelled_not_queued():
+    by_name = {deployment["name"]: deployment for deployment in deployments()}
+    scheduled = {name: each["schedules"][0]["cron"] for name, each in by_name.items() if "schedules" in each}
+    assert scheduled == {"retrain": "5 * * * *", "judge": "*/15 * * * *", "verify": "15 4 * * *"}
+    for name in scheduled:
+        assert by_name[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    for name in ("learn", "approve"):
+        assert by_name[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert "concurrency_limit" not in by_name["rollback"]
+
+
+def test_the_forms_have_a_type_and_a_sentence_for_every_parameter():
+    import importlib
+
+    for deployment in deployments():
+        path, function = deployment["entrypoint"].split(":")
+        flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), function)
+        for name, schema in flow.parameters.properties.items():
+            assert schema.get("description"), f"{deployment['name']}: {name} has no description"
+            assert {"type", "anyOf", "enum", "$ref"} & set(schema), f"{deployment['name']}: {name} has no type"
 
 
 def test_the_parameters_of_the_deployments_are_accepted_by_their_flows():
@@ -84,6 +105,7 @@ def test_deploy_all_and_a_process_worker_run_the_main_job_from_a_clean_checkout(
         os.killpg(worker.pid, signal.SIGTERM)  # it ignores the interrupt of a background process
         worker.wait(timeout=30)
     assert answer["deployments"] == sorted(f"{d['entrypoint'].split(':')[1]}/{d['name']}" for d in deployments())
-    assert answer["schedules"]["learn/learn-daily"] == [False, True]
+    assert answer["schedules"]["judge/judge"] == [True]
+    assert answer["schedules"]["learn/learn"] == []
     assert answer["state"] == "COMPLETED", answer["message"]
     assert (home / "datasets" / "deployed" / "1.0.0" / "dataset.json").exists()

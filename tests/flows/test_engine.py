@@ -159,7 +159,7 @@ def test_a_database_that_is_none_is_named_before_a_server_starts(tmp_path, damag
 
 @pytest.mark.server
 def test_a_server_that_cannot_read_its_database_is_told_within_seconds_and_is_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.engine.BROKEN_SECONDS", 0.5)
+    monkeypatch.setattr("flows.embedded.BROKEN_SECONDS", 0.5)
     path = tmp_path / "prefect" / "prefect.db"
     path.parent.mkdir()
     path.write_bytes(templates.SQLITE + bytes(50_000))

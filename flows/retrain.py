@@ -1,0 +1,196 @@
+"""The scheduled retrain: look at the triggers, and learn from what the log has new where one fired.
+
+check → note → learn → experiment
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows.experiments import start_experiment
+from flows.learn import learn
+from flows.policy import Policy, load_policy
+from flows.promotion import restore_champion
+from flows.settings import Settings, load_settings
+from flows.stores import Stores, open_stores
+from flows.triggers import NOTHING, RETRAINED, Plan, agent_of, look, write_down
+from registry.errors import CurationError, ExtractionError, FilteringError, RatchetError, TriggerError
+from tasks.triggers.check import Check
+from tasks.triggers.observations import Request
+from tasks.triggers.task import show_checks
+
+TOO_LITTLE = {"E7031", "E7101", "E7102", "E7103", "E7213"}
+"""Errors that say that the log holds nothing, or too little, that could be learned."""
+BUSY = {"E7721"}
+"""An experiment of the model runs already."""
+
+
+@flow(name="retrain", flow_run_name="retrain {model}", log_prints=False, validate_parameters=True)
+def retrain(
+    model: str = "agent",
+    events: str = "log:",
+    policy: str | None = None,
+    strategy: Plan = "auto",
+    manual: bool = False,
+    by: str = "ratchet",
+    reason: str = "",
+    dry_run: bool = False,
+    approve_as: str | None = None,
+    experiment: bool = True,
+    home: str | None = None,
+) -> dict[str, Any]:
+    """Ask the triggers; where one fired, learn from what is new in the log and try the new version on live traffic.
+
+    Every check is an audit record, also one after which nothing happens: `ratchet triggers --why TIME` reads them.
+
+    Args:
+        model: Name of the model.
+        events: `log:` for everything in the event log, `log:AGENT` for one agent's events.
+        policy: Policy file (YAML); the defaults where it is left out.
+        strategy: As of `learn`; shadow tries the new version without serving it, rollback puts the previous champion
+            back instead of learning.
+        manual: Retrain in any case: no cooldown, no waiting for a running experiment.
+        by: Who wants it; recorded for ever.
+        reason: Why; recorded for ever.
+        dry_run: Only look, and record the check.
+        approve_as: Approve the promotion in this name, should every other gate pass.
+        experiment: Try the new version beside the champion before it serves.
+        home: Ratchet's home, where it is not the worker's default.
+
+    Returns:
+        {"model", "fired", "outcome", "reason", "checks", "learn", "experiment"}; the outcome is `not fired`, `dry run`,
+        `learned`, `nothing to learn` or `rolled back`.
+
+    Raises:
+        SettingsError: E7823 another retrain of the model, or another run of `learn`, goes on.
+        RatchetError: What `learn` raises.
+    """
+    settings = load_settings(home=home)
+    wish = {
+        "events": [events], "model": model, "policy": policy, "approve_as": approve_as, "strategy": strategy,
+        "trial": experiment, "home": home,
+    }  # fmt: skip
+    agent_of(events)
+    if not by.strip():
+        raise TriggerError("E7702", "somebody without a name cannot retrain", "give a name with --by")
+    request = Request(by.strip(), reason.strip())
+    with open_stores(settings).home.lock(f"retrain-{model}", f"ratchet retrain of {model}"):
+        return _retrain(settings, wish, request, manual=manual, dry_run=dry_run)
+
+
+def _retrain(
+    settings: Settings, wish: dict[str, Any], request: Request, *, manual: bool, dry_run: bool
+) -> dict[str, Any]:
+    model, strategy, policy = wish["model"], wish["strategy"], wish["policy"]
+    stores, rules = open_stores(settings), load_policy(None if policy is None else Path(policy))
+    found = look(stores, model, wish["events"][0], rules, datetime.now(UTC), request if manual else None)
+    note = write_down(stores, model, found, by=request.by, dry_run=dry_run, strategy=strategy, policy=policy)
+    show_checks(model, found)
+    if dry_run:
+        return _told(model, found, "dry run")
+    tried = _try_waiting(stores, rules, model, request.by) if wish["trial"] else None
+    if not found.fired:
+        return _told(model, found, "not fired", experiment=tried)
+    try:
+        if strategy == "rollback":
+            done = restore_champion(settings, model, request.by, request.reason or found.reason, None)
+            result = {**_told(model, found, "rolled back"), "rollback": done}
+        else:
+            result = _learned(stores, rules, found, tried, wish, request.by)
+    except RatchetError as error:
+        _record(stores, model, note.sequence, {"outcome": "failed", "learn": {"error": str(error)}})
+        raise
+    _record(stores, model, note.sequence, result)
+    return result
+
+
+def _learned(
+    stores: Stores, rules: Policy, found: Check, tried: str | None, wish: dict[str, Any], by: str
+) -> dict[str, Any]:
+    """Run the main job, and try what it made; say what came of it."""
+    model = str(wish["model"])
+    try:
+        summary: dict[str, Any] = learn(**wish)
+    except (ExtractionError, FilteringError, CurationError) as error:
+        if error.code not in TOO_LITTLE:
+            raise
+        return {**_told(model, found, NOTHING, experiment=tried), "learn": {"error": str(error)}}
+    outcome = NOTHING if summary["decision"] == "unchanged" else "learned"
+    held = None
+    if outcome == "learned" and wish["trial"]:
+        try:
+            tried = _try(stores, rules, summary, wish["strategy"] == "shadow", by) or tried
+        except TriggerError as error:
+            if error.code not in BUSY:
+                raise
+            held = str(error)  # it waits in staging, and is tried once the running one has ended
+    return {**_told(model, found, outcome, experiment=tried), "learn": _short(summary), "experiment_held": held}
+
+
+def _try(stores: Stores, rules: Policy, summary: dict[str, Any], shadow: bool, by: str) -> str | None:
+    """Start an experiment with a new version, where the gates left it in staging and there is a champion."""
+    model, version = summary["model"]["name"], summary["model"]["version"]
+    stage = stores.models.get(model, version).stage
+    champion = stores.models.champion(model)
+    if stage not in ({"staging", "development"} if shadow else {"staging"}) or champion is None:
+        return None
+    mode: Literal["live", "shadow"] = "shadow" if shadow else "live"
+    return start_experiment(stores, rules.experiments, model, version, by, mode=mode).key
+
+
+def _try_waiting(stores: Stores, rules: Policy, model: str, by: str) -> str | None:
+    """Start the experiment that the newest version in staging still awaits: a crash, or another one, came between."""
+    if stores.experiments.running(model):
+        return None
+    decisions = stores.history.decisions(model)
+    if not decisions:
+        return None
+    decision, evidence = decisions[-1]
+    if evidence.trial is None or evidence.trial.status != "awaited" or evidence.strategy == "shadow":
+        return None
+    champion = stores.models.champion(model)
+    if champion is None or champion.version != evidence.champion:
+        return None  # it was examined against another one
+    if stores.models.get(model, decision.version).stage != "staging" or _was_tried(stores, model, decision.version):
+        return None
+    return start_experiment(stores, rules.experiments, model, decision.version, by).key
+
+
+def _was_tried(stores: Stores, model: str, version: str) -> bool:
+    return any(version in {arm.version for arm in each.arms} for each in stores.experiments.all(model))
+
+
+def _record(stores: Stores, model: str, checked: int, result: dict[str, Any]) -> None:
+    body = {name: result.get(name) for name in ("outcome", "learn", "experiment", "experiment_held", "rollback")}
+    version = ((result.get("learn") or {}).get("version")) or ""
+    stores.history.note(RETRAINED, model, {"check": checked, **body}, version=version)
+
+
+def _told(model: str, found: Check, outcome: str, experiment: str | None = None) -> dict[str, Any]:
+    return {
+        "model": model,
+        "fired": found.fired,
+        "outcome": outcome,
+        "reason": found.reason,
+        "checks": [each.model_dump(mode="json") for each in found.checks],
+        "learn": None,
+        "experiment": experiment,
+    }
+
+
+def _short(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what a retrain tells of a run of the main job."""
+    return {
+        "run_id": summary["run_id"],
+        "version": summary["model"]["version"],
+        "stage": summary["model"]["stage"],
+        "dataset": summary["dataset"]["version"],
+        "strategy": summary["training"]["strategy"],
+        "decision": summary["decision"],
+        "reason": summary["reason"],
+        "report": summary["report"],
+    }

@@ -1,0 +1,235 @@
+"""The loaded versions: looked after in a background thread, which swaps one snapshot for the next.
+
+When MLflow or the database does not answer, the last snapshot goes on serving, and `/readyz` and the metrics say so.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gateway.metrics import Metrics
+from gateway.routing import EMPTY, Loaded, Route, Snapshot
+from registry.errors import IntegrityError, PromotionError, RatchetError
+from registry.experiments import Experiment
+from registry.models import CHALLENGER, CHAMPION
+from registry.records import ModelVersion
+from registry.serving import Servable, Serving
+
+SPARE = 4
+"""Versions that were asked for by number and are kept loaded beside those in use."""
+RETRY_SECONDS = 30.0
+"""After which a version that could not be loaded is tried again."""
+_log = logging.getLogger(__name__)
+
+
+class Sources(NamedTuple):
+    """What a refresh reads."""
+
+    serving: Serving
+    experiments: Callable[[], Sequence[Experiment]]
+
+
+class Health(NamedTuple):
+    """What the last look found of one thing."""
+
+    ok: bool
+    detail: str
+
+
+class Models:
+    """The snapshot, and the thread that renews it.
+
+    Args:
+        open_sources: Opens registry and experiments; called again until it succeeds.
+        poll_seconds: How often it looks.
+        metrics: Where looks and loaded versions are counted.
+    """
+
+    def __init__(self, open_sources: Callable[[], Sources], poll_seconds: float, metrics: Metrics) -> None:
+        self.snapshot = EMPTY
+        self.health: dict[str, Health] = {
+            "database": Health(False, "not looked at yet"), "registry": Health(False, "not looked at yet")
+        }  # fmt: skip
+        self.confirmed: float | None = None
+        """When registry and experiments were last both read, by the monotonic clock."""
+        self._open, self._poll, self._metrics = open_sources, poll_seconds, metrics
+        self._sources: Sources | None = None
+        self._spare: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
+        self._faulty: dict[tuple[str, str], tuple[RatchetError, float]] = {}
+        self._experiments: tuple[Experiment, ...] = ()
+        self._seen: tuple[object, tuple[Experiment, ...]] | None = None
+        """What the snapshot was made of: the registry is not asked again before it has changed."""
+        self._stop = threading.Event()
+        self._looking = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="gateway-models", daemon=True)
+
+    def start(self) -> None:
+        """Start looking, at once and then again and again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.refresh()
+            self._stop.wait(self._poll)
+
+    def refresh(self) -> None:
+        """Look once; whatever fails is told and leaves the snapshot as it was."""
+        with self._looking:
+            try:
+                failed = self._look()
+            except Exception as error:  # the thread must outlive whatever MLflow raises
+                failed = True
+                self.health["registry"] = Health(False, _said(error))
+                _log.warning("routing could not be renewed: %s", _said(error))
+            self._metrics.refreshes.labels("failed" if failed else "ok").inc()
+            if not failed:
+                self.confirmed = time.monotonic()
+
+    def _look(self) -> bool:
+        if self._sources is None:
+            self._sources = self._open()
+        serving, read_experiments = self._sources
+        database = registry = Health(True, "")
+        try:
+            self._experiments = tuple(read_experiments())
+        except RatchetError as error:
+            database = Health(False, str(error))
+        self.health["database"] = database
+        mark = serving.mark()
+        if database.ok and mark is not None and (mark, self._experiments) == self._seen:
+            self.health["registry"] = registry
+            return False
+        self._seen = None
+        try:
+            served = {name: found for name, found in serving.aliases().items() if CHAMPION in found or self._runs(name)}
+            routes = {name: self._renewed(serving, name, found) for name, found in served.items()}
+            self._publish(routes | self._vanished(routes))
+            settled = not any(route.problem for route in routes.values())
+            self._seen = (mark, self._experiments) if mark is not None and settled else None
+        except RatchetError as error:
+            registry = Health(False, str(error))
+        self.health["registry"] = registry
+        return not (database.ok and registry.ok)
+
+    def _runs(self, name: str) -> bool:
+        return any(experiment.model == name for experiment in self._experiments)
+
+    def _vanished(self, routes: dict[str, Route]) -> dict[str, Route]:
+        """Models that served and have no champion any more: known still, but nothing of them answers."""
+        gone = self.snapshot.routes.keys() - routes.keys()
+        return {name: Route(None, {}, {}, (), f"{name} has no champion") for name in gone}
+
+    def _publish(self, routes: dict[str, Route]) -> None:
+        before = {(name, number) for name, route in self.snapshot.routes.items() for number in route.versions}
+        after = {(name, number) for name, route in routes.items() for number in route.versions}
+        self.snapshot = Snapshot(routes)
+        for name, number in after - before:
+            self._metrics.loaded.labels(name, number).set(1)
+        for name, number in before - after:
+            self._metrics.loaded.remove(name, number)
+        if after - before:
+            # What was just imported and loaded stays: a full collection of it would hold up every request for 0.1 s.
+            gc.freeze()
+
+    # --- one model -------------------------------------------------------------------------------------------------
+
+    def _renewed(self, serving: Serving, name: str, aliases: dict[str, str]) -> Route:
+        """Return a model's route; one whose record is at fault keeps the one it had, and harms no other model."""
+        try:
+            return self._route(serving, name, aliases)
+        except (IntegrityError, PromotionError) as error:
+            return self.snapshot.routes.get(name, Route(None, {}, {}, ()))._replace(problem=str(error))
+
+    def _route(self, serving: Serving, name: str, aliases: dict[str, str]) -> Route:
+        old = self.snapshot.routes.get(name, Route(None, {}, {}, ()))
+        versions = serving.versions(name)
+        mine = [experiment for experiment in self._experiments if experiment.model == name]
+        numbers = [aliases[alias] for alias in (CHAMPION, CHALLENGER) if alias in aliases]
+        numbers += [arm.version for experiment in mine for arm in experiment.arms]
+        loaded: dict[str, Loaded] = {}
+        problems: list[str] = []
+        for number in dict.fromkeys(numbers):
+            try:
+                loaded[number] = self._loaded(serving, name, number, versions, old)
+            except RatchetError as error:
+                problems.append(str(error))
+        quarantined = {number for number, version in versions.items() if version.stage == "quarantine"}
+        for number in quarantined:
+            self._spare.pop((name, number), None)
+        champion = aliases.get(CHAMPION)
+        if champion in loaded and versions[champion].stage != "production":
+            # Moved by hand, or a promotion is under way: the stage follows its alias, or the other way around.
+            problems.append(f"{name}@{CHAMPION} is version {champion}, which is not in production")
+            champion = None
+        if aliases.get(CHAMPION) is not None and champion not in loaded and old.champion not in quarantined:
+            champion = old.champion
+            loaded |= {number: each for number, each in old.versions.items() if number == champion}
+        ready = tuple(each for each in mine if all(arm.version in loaded for arm in each.arms))
+        return Route(champion if champion in loaded else None, aliases, loaded, ready, "; ".join(problems) or None)
+
+    def _loaded(
+        self, serving: Serving, name: str, number: str, versions: dict[str, ModelVersion], old: Route
+    ) -> Loaded:
+        """Return a version that answers: the one that is loaded already where nothing about it has changed."""
+        version = versions.get(number) or serving.registry.get(name, number)  # the latter says what there is instead
+        servable = serving.servable(version)
+        known = old.versions.get(number) or self._spare.get((name, number))
+        if known is not None and _identity(known.servable) == _identity(servable):
+            return Loaded(servable, known.predictor)
+        if servable.endpoint:
+            return Loaded(servable, None)
+        error, until = self._faulty.get((name, number), (None, 0.0))
+        if error is not None and time.monotonic() < until:
+            raise error
+        try:
+            _log.info("loading %s version %s", name, number)
+            loaded = Loaded(servable, serving.load(version))
+        except RatchetError as error:
+            self._faulty[name, number] = error, time.monotonic() + RETRY_SECONDS
+            raise
+        self._faulty.pop((name, number), None)
+        return loaded
+
+    def ready(self, name: str, number: str) -> Loaded | None:
+        """Return a version that is loaded already, None where it has to be fetched."""
+        return self.snapshot.routes[name].versions.get(number) or self._spare.get((name, number))
+
+    def fetch(self, name: str, number: str) -> Loaded:
+        """Return a version that was asked for by number; it blocks while it is loaded, so call it in a thread.
+
+        Raises:
+            RatchetError: it is not known, is in quarantine, or cannot be loaded.
+        """
+        with self._looking:
+            assert self._sources is not None, "there is no route before the registry was read"
+            route = self.snapshot.routes[name]
+            loaded = self._loaded(self._sources.serving, name, number, self._sources.serving.versions(name), route)
+            self._spare[name, number] = loaded
+            self._spare.move_to_end((name, number))
+            if len(self._spare) > SPARE:
+                self._spare.popitem(last=False)
+            return loaded
+
+
+def _identity(servable: Servable) -> tuple[str | None, ...]:
+    """Return what must be the same for a loaded predictor to be the version's."""
+    return servable.version.model_id, servable.version.artifact_digest, servable.endpoint
+
+
+def _said(error: BaseException) -> str:
+    return (
+        str(error)
+        if isinstance(error, RatchetError)
+        else f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    )

@@ -1,0 +1,180 @@
+"""What a gateway needs of the registry: which versions are in use, and a verified version that answers in process.
+
+Looking is cheap, because a gateway looks every two seconds: one question for the aliases of all models, and a few for
+each model that is served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from registry.artifacts import artifact_folder, folder_digest, local_model
+from registry.errors import IntegrityError, PromotionError
+from registry.models import ModelRegistry
+from registry.records import ModelVersion, Predictor
+
+ENDPOINT, ENDPOINT_MODEL = "endpoint", "endpoint_model"
+"""Tags of a version that is served elsewhere: the OpenAI-compatible base URL, and the model's name there."""
+
+SETTLED_SECONDS = 0.1
+
+
+class Servable(NamedTuple):
+    """A version as it may be served."""
+
+    version: ModelVersion
+    endpoint: str | None
+    """Base URL of an OpenAI-compatible server; None where the version answers in process."""
+    endpoint_model: str
+
+
+class Serving:
+    """The models of one registry, as a gateway sees them."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self.registry = registry
+
+    def mark(self) -> object | None:
+        """Return what changes with every write to the embedded store, at no cost; None where it cannot be told.
+
+        A store that was written within the last moments may be written again before the clock of its files moves.
+        """
+        connection = self.registry.connection
+        if not connection.embedded:
+            return None
+        database = connection.home.mlflow_database
+        found = []
+        for path in (database, database.with_name(f"{database.name}-wal")):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if time.time() - status.st_mtime < SETTLED_SECONDS:
+                return None
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(found) or None
+
+    def aliases(self) -> dict[str, dict[str, str]]:
+        """Return the aliases of every registered model: name → alias → version."""
+        with self.registry.connection.explained() as client:
+            found: dict[str, dict[str, str]] = {}
+            token = None
+            while True:
+                page = client.search_registered_models(max_results=1000, page_token=token)
+                found |= {m.name: {alias: str(v) for alias, v in m.aliases.items()} for m in page}
+                token = page.token
+                if not token:
+                    return found
+
+    def versions(self, name: str) -> dict[str, ModelVersion]:
+        """Return the versions of a model by number."""
+        return {version.version: version for version in self.registry.versions(name)}
+
+    def servable(self, version: ModelVersion) -> Servable:
+        """Return a version with what its tags say about where it is served.
+
+        Raises:
+            PromotionError: E7523 it is in quarantine.
+            IntegrityError: E7927 its endpoint is no address.
+        """
+        name, number = version.name, version.version
+        if version.stage == "quarantine":
+            raise PromotionError(
+                "E7523",
+                f"{name} version {number} is in quarantine and is not served",
+                f"use another version, or see why with `ratchet history {name}`",
+            )
+        with self.registry.connection.explained() as client:
+            tags = client.get_model_version(name, number).tags
+        endpoint = tags.get(ENDPOINT, "").strip().rstrip("/") or None
+        if endpoint is not None and not _is_address(endpoint):
+            raise IntegrityError(
+                "E7927",
+                f"the tag `{ENDPOINT}` of {name} version {number} is {endpoint[:80]!r}, which is no address",
+                "set it in MLflow to the base URL of an OpenAI-compatible server, such as http://HOST:8000/v1",
+            )
+        return Servable(version, endpoint, tags.get(ENDPOINT_MODEL, "").strip() or name)
+
+    def load(self, version: ModelVersion) -> Predictor:
+        """Return the predictor of a version, of exactly the bytes whose digest was registered.
+
+        The files are copied first; the copy is verified, and the copy is loaded, so that nobody can change them in
+        between.
+
+        Raises:
+            IntegrityError: E7924 files are missing, E7925 files differ from what was registered, E7928 it cannot be
+                loaded, or has nothing that answers.
+        """
+        with self._verified(version) as folder:
+            return _predictor(version, folder)
+
+    @contextlib.contextmanager
+    def _verified(self, version: ModelVersion) -> Iterator[Path]:
+        """Give a private copy of a version's MLflow model whose artifact is verified."""
+        connection = self.registry.connection
+        folder = local_model(connection, version.name, version.version, version.model_id)
+        with connection.home.guard():
+            connection.home.scratch.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(dir=connection.home.scratch, prefix="serve-"))
+            try:
+                copy = scratch / "model"
+                if folder.is_dir():
+                    shutil.copytree(folder, copy, symlinks=True)
+                artifact = artifact_folder(copy)
+                if artifact is None:
+                    raise IntegrityError(
+                        "E7924",
+                        f"the files of {version.name} version {version.version} are missing in {folder}",
+                        "restore them from a backup (`mlflow gc` deletes files behind a live alias), or roll back",
+                    )
+                if version.artifact_digest is None or folder_digest(artifact) != version.artifact_digest:
+                    raise IntegrityError(
+                        "E7925",
+                        f"the files of {version.name} version {version.version} are not those that were registered",
+                        f"restore {folder} from a backup, or roll back to another version",
+                    )
+                yield copy
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_address(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def _predictor(version: ModelVersion, folder: Path) -> Predictor:
+    """Load an MLflow model from code and take out what answers: its DataFrame interface takes longer than the model."""
+    import mlflow.pyfunc
+
+    try:
+        python_model = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
+    except Exception as error:  # a model is code: it may fail in any way
+        raise IntegrityError(
+            "E7928",
+            f"{version.name} version {version.version} cannot be loaded: {type(error).__name__}: {str(error)[:200]}",
+            "check that the installation is of the version that trained it, or roll back",
+        ) from error
+    predictor = getattr(python_model, "predictor", None)
+    if predictor is None or not _answers(predictor):
+        raise IntegrityError(
+            "E7928",
+            f"{version.name} version {version.version} has nothing that answers a question",
+            "register it through Ratchet, or give it the tag `endpoint` of the server that answers for it",
+        )
+    return cast(Predictor, predictor)
+
+
+def _answers(predictor: Any) -> bool:
+    """Ask a first question, before anybody else does: it compiles and warms what the model uses."""
+    try:
+        return isinstance(predictor.answer([[{"role": "user", "content": "hello"}]]).responses[0], str)
+    except Exception:  # a model is code: it may fail in any way
+        return False

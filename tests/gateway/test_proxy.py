@@ -1,0 +1,121 @@
+"""Versions that are served elsewhere: a real server on this machine plays the other side."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+
+class Elsewhere:
+    """An OpenAI-compatible server that does what the question says."""
+
+    def __init__(self):
+        self.asked = []
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self.complete, methods=["POST"])])
+
+    async def complete(self, request):
+        body = await request.json()
+        self.asked.append((body, dict(request.headers)))
+        said = body["messages"][-1]["content"]
+        if said.isdigit():
+            return Response("no", int(said))
+        if said == "html":
+            return Response("<html>")
+        if said == "wait":
+            await asyncio.sleep(1)
+        if body.get("stream"):
+            return StreamingResponse(self.chunks(said), media_type="text/event-stream")
+        message = {"role": "assistant", "content": "from elsewhere"}
+        usage = {"prompt_tokens": 11, "completion_tokens": 22, "total_tokens": 33}
+        return JSONResponse({"id": "x", "model": body["model"], "choices": [{"message": message}], "usage": usage})
+
+    async def chunks(self, said):
+        for word in ("from ", "else", "where"):
+            yield b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": word}}]}).encode() + b"\r\n\r\n"
+            if said == "break":
+                return
+        yield b": a comment\n\n"
+        yield b'data: {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 22}}\n\ndata: [DONE]\n\n'
+
+
+@pytest.fixture
+def elsewhere():
+    return Elsewhere()
+
+
+@pytest.fixture
+def gateway(place, opened, served, elsewhere):
+    place.client.set_model_version_tag("agent", "1", "endpoint", f"{served(elsewhere.app)}/v1/")
+    place.client.set_model_version_tag("agent", "1", "endpoint_model", "big-model")
+    return opened(place, answer_seconds=0.5).ready()
+
+
+def test_the_answer_of_another_server_is_passed_on_and_logged(place, gateway, elsewhere):
+    answer = gateway.chat("hello", temperature=0.5, seed=7, headers={"authorization": "Bearer secret"})
+    assert answer.json()["choices"][0]["message"]["content"] == "from elsewhere"
+    assert answer.headers["x-ratchet-version"] == "1"
+    body, headers = elsewhere.asked[0]
+    assert (body["model"], body["temperature"], body["seed"]) == ("big-model", 0.5, 7)
+    assert "authorization" not in headers
+    data = place.execution(answer.headers["x-ratchet-trace"])["data"]
+    assert (data["output"], data["tokens_in"], data["tokens_out"]) == ("from elsewhere", 11, 22)
+
+
+def test_a_stream_of_another_server_is_passed_on_as_it_comes_and_logged_at_its_end(place, gateway):
+    answer = gateway.chat("hello", stream=True)
+    lines = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    said = [choice["delta"]["content"] for line in lines[:-1] for choice in json.loads(line)["choices"]]
+    assert said == ["from ", "else", "where"]
+    data = place.execution(answer.headers["x-ratchet-trace"])["data"]
+    assert (data["output"], data["status"], data["tokens_out"]) == ("from elsewhere", "success", 22)
+
+
+def test_a_stream_that_breaks_off_ends_with_an_error_and_is_logged_as_one(place, gateway):
+    answer = gateway.chat("break", stream=True)
+    assert '"code":"E7882"' in answer.text
+    assert answer.text.endswith("data: [DONE]\n\n")
+    data = place.execution(answer.headers["x-ratchet-trace"])["data"]
+    assert (data["output"], data["status"], data["error"]) == ("from ", "error", "the stream ended without [DONE]")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("said", "status", "logged"),
+    [
+        ("500", 502, "error"),
+        ("401", 502, "error"),
+        ("302", 502, "error"),
+        ("wait", 504, "timeout"),
+        ("429", 503, "error"),
+    ],
+)
+def test_what_fails_elsewhere_is_told_and_logged(place, gateway, said, status, logged, stream):
+    answer = gateway.chat(said, stream=stream)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert place.execution(answer.headers["x-ratchet-trace"])["data"]["status"] == logged
+
+
+def test_what_the_other_server_blames_on_the_request_is_the_callers(gateway):
+    assert gateway.chat("422").status_code == 400
+
+
+def test_an_answer_that_is_none_is_a_failure(gateway):
+    assert gateway.chat("html").json()["detail"].startswith("the server of agent version 1 failed: its answer is no")
+
+
+def test_a_server_that_is_not_there_is_a_failure(place, opened):
+    place.client.set_model_version_tag("agent", "1", "endpoint", "http://127.0.0.1:9/v1")
+    answer = opened(place).ready().chat()
+    assert (answer.status_code, answer.json()["code"]) == (502, "E7882")
+
+
+def test_an_endpoint_that_is_no_address_is_told(place, opened):
+    place.client.set_model_version_tag("agent", "1", "endpoint", "file:///etc/passwd")
+    gateway = opened(place)
+    gateway.until(lambda: "E7927" in gateway.get("/readyz").text)
+    assert gateway.chat().status_code == 503
