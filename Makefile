@@ -7,7 +7,7 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help install run test lint types contracts deps readme check docs bench chaos loop clean
+.PHONY: help install run test lint types contracts deps readme check docs bench chaos up loop clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -61,6 +61,9 @@ bench: install ## Measure everything in benchmarks/RESULTS.md again (about half 
 
 chaos: install ## Kill the main job at 60 seeded writes, and 24 processes of a week of production (half an hour)
 	@$(BIN)/python -m pytest tests/flows/test_crash.py tests/flows/test_week.py --kills 60 --week-kills 24 $(ARGS)
+
+up: install ## Start Prefect, MLflow, a worker and the gateway, until Ctrl-C
+	@$(BIN)/ratchet up --home $(HOME_DIR) $(ARGS)
 
 loop: install ## Play a week of production with real servers, in a few minutes, and check every step
 	@$(BIN)/python examples/week.py $(ARGS)

@@ -193,7 +193,10 @@ async def ask_ready(address: str) -> Load:
 
 
 async def steadily(address: str, method: str, path: str, bodies: list[bytes]) -> Load:
-    """Ask at the rate; a request's time begins when it was due, so that a stall counts for all who wait in it."""
+    """Ask at the rate; a request's time begins when it was due, so that a stall counts for all who wait in it.
+
+    But for the first 2 ms, which a timer of the client may be late by itself.
+    """
     times, models = [], []
     count = int(RATE * SECONDS)
     places: asyncio.Queue[int] = asyncio.Queue()

@@ -40,7 +40,8 @@ class Ledger:
     """Ids of feedback and of what the helpdesk wrote."""
     arms: dict[str, set[str]] = field(default_factory=dict)
     """The versions that each customer was answered by, since the last `forget`."""
-    retried: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
+    """Why requests had to be sent again."""
 
 
 class Traffic:
@@ -108,13 +109,13 @@ class Traffic:
                 if reply.status_code < 500:
                     assert reply.status_code < 400, f"{path}: {reply.status_code} {reply.text[:300]}"
                     return reply
-                failure = f"{reply.status_code} {reply.text[:200]}"
+                failure = f"{reply.status_code} {reply.json().get('detail', '')[:160]}"
             except (httpx.TransportError, KeyError) as error:
-                failure = repr(error)
+                failure = type(error).__name__
                 self._clients.client = None
             assert time.monotonic() < deadline, f"the gateway does not answer {path}: {failure}"
             with self._lock:
-                self.ledger.retried += 1
+                self.ledger.retried[failure] += 1
             time.sleep(0.2)
 
 

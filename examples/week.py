@@ -163,7 +163,8 @@ class Week:
         assert len(logged) == len(set(logged)), "events are in the log twice"
         History(url).verify()
         self.tell("Sunday", f"all {len(wanted):,} acknowledged events are in the log, each once")
-        self.tell("Sunday", f"{ledger.retried} requests were asked again")
+        for why, times in ledger.retried.most_common():
+            self.tell("Sunday", f"{times} requests were sent again: {why}")
 
     # --- what is looked at -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ def show_import(summary: dict[str, Any]) -> None:
     )
     for each in summary["rejects"]:
         out.print(plain(f"  {each['file']} line {each['line']}: {each['code']}, {each['reason']}"), soft_wrap=True)
+    if more := summary["rejected"] - len(summary["rejects"]):
+        out.print(f"  and {more:,} more")
 
 
 def show_statistics(summary: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from gateway.front import Front
 from gateway.ingest import Ingest, Outcome
 from gateway.limits import Buckets, read_body
 from gateway.metrics import CONTENT_TYPE, Metrics
-from gateway.models import Models, Sources
+from gateway.models import Models, Running
 from gateway.problems import (
     EVENT_REFUSED,
     MALFORMED,
@@ -57,23 +57,25 @@ class Gateway:
         self.config = config
         self.home = Home(config.home)
         self.metrics = Metrics()
-        self.models = Models(self._open, config.poll_seconds, self.metrics)
+        self.models = Models(self._open_database, self._open_registry, config.poll_seconds, self.metrics)
         self.log: EventLog | None = None
         self.ingest: Ingest
         self.spool: Spool
         self.answering: Answering
 
-    def _open(self) -> Sources:
-        """Open registry and database; the background thread calls it until it succeeds."""
+    def _open_database(self) -> Running:
+        """Open the log and the experiments; the background thread calls it until it succeeds."""
+        self.log = EventLog(self.config.records_url)
+        self.ingest.attach(self.log)
+        return Experiments(self.config.records_url).running
+
+    def _open_registry(self) -> Serving:
+        """Open the registry; the background thread calls it until it succeeds."""
         config = self.config
-        if self.log is None:
-            self.log = EventLog(config.records_url)
-            self.ingest.attach(self.log)
-        experiments = Experiments(config.records_url)
         connection = connect(
             self.home, config.mlflow_uri, template=config.mlflow_template, timeout=config.mlflow_timeout
         )
-        return Sources(Serving(ModelRegistry(connection)), experiments.running)
+        return Serving(ModelRegistry(connection))
 
     def _deliver(self, lines: Any) -> object:
         if self.log is None:

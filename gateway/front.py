@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import Tokens, check_host, require
@@ -52,6 +53,8 @@ class Front:
         try:
             self._admit(scope, path)
             await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            _log.debug("the caller of %s hung up", path)
         except Exception as error:
             problem = _as_problem(error, path)
             if status:  # too late to answer anything else: the connection breaks off

@@ -28,11 +28,8 @@ RETRY_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
-class Sources(NamedTuple):
-    """What a refresh reads."""
-
-    serving: Serving
-    experiments: Callable[[], Sequence[Experiment]]
+Running = Callable[[], Sequence[Experiment]]
+"""Reads the running experiments."""
 
 
 class Health(NamedTuple):
@@ -46,20 +43,29 @@ class Models:
     """The snapshot, and the thread that renews it.
 
     Args:
-        open_sources: Opens registry and experiments; called again until it succeeds.
+        open_experiments: Opens the database; called again until it succeeds.
+        open_serving: Opens the registry; called again until it succeeds.
         poll_seconds: How often it looks.
         metrics: Where looks and loaded versions are counted.
     """
 
-    def __init__(self, open_sources: Callable[[], Sources], poll_seconds: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        open_experiments: Callable[[], Running],
+        open_serving: Callable[[], Serving],
+        poll_seconds: float,
+        metrics: Metrics,
+    ) -> None:
         self.snapshot = EMPTY
         self.health: dict[str, Health] = {
             "database": Health(False, "not looked at yet"), "registry": Health(False, "not looked at yet")
         }  # fmt: skip
         self.confirmed: float | None = None
         """When registry and experiments were last both read, by the monotonic clock."""
-        self._open, self._poll, self._metrics = open_sources, poll_seconds, metrics
-        self._sources: Sources | None = None
+        self._open_experiments, self._open_serving = open_experiments, open_serving
+        self._poll, self._metrics = poll_seconds, metrics
+        self._running: Running | None = None
+        self._serving: Serving | None = None
         self._spare: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
         self._faulty: dict[tuple[str, str], tuple[RatchetError, float]] = {}
         self._experiments: tuple[Experiment, ...] = ()
@@ -97,30 +103,35 @@ class Models:
                 self.confirmed = time.monotonic()
 
     def _look(self) -> bool:
-        if self._sources is None:
-            self._sources = self._open()
-        serving, read_experiments = self._sources
-        database = registry = Health(True, "")
-        try:
-            self._experiments = tuple(read_experiments())
-        except RatchetError as error:
-            database = Health(False, str(error))
-        self.health["database"] = database
-        mark = serving.mark()
-        if database.ok and mark is not None and (mark, self._experiments) == self._seen:
-            self.health["registry"] = registry
-            return False
-        self._seen = None
-        try:
-            served = {name: found for name, found in serving.aliases().items() if CHAMPION in found or self._runs(name)}
-            routes = {name: self._renewed(serving, name, found) for name, found in served.items()}
-            self._publish(routes | self._vanished(routes))
-            settled = not any(route.problem for route in routes.values())
-            self._seen = (mark, self._experiments) if mark is not None and settled else None
-        except RatchetError as error:
-            registry = Health(False, str(error))
-        self.health["registry"] = registry
+        """Look at both; return whether either failed."""
+        self.health["database"] = database = self._checked(self._look_at_experiments)
+        self.health["registry"] = registry = self._checked(self._look_at_registry)
         return not (database.ok and registry.ok)
+
+    def _checked(self, look: Callable[[], None]) -> Health:
+        try:
+            look()
+        except RatchetError as error:
+            return Health(False, str(error))
+        return Health(True, "")
+
+    def _look_at_experiments(self) -> None:
+        if self._running is None:
+            self._running = self._open_experiments()
+        self._experiments = tuple(self._running())
+
+    def _look_at_registry(self) -> None:
+        if self._serving is None:
+            self._serving = self._open_serving()
+        serving, mark = self._serving, self._serving.mark()
+        if mark is not None and (mark, self._experiments) == self._seen:
+            return
+        self._seen = None
+        served = {name: found for name, found in serving.aliases().items() if CHAMPION in found or self._runs(name)}
+        routes = {name: self._renewed(serving, name, found) for name, found in served.items()}
+        self._publish(routes | self._vanished(routes))
+        if mark is not None and not any(route.problem for route in routes.values()):
+            self._seen = (mark, self._experiments)
 
     def _runs(self, name: str) -> bool:
         return any(experiment.model == name for experiment in self._experiments)
@@ -212,9 +223,9 @@ class Models:
             RatchetError: it is not known, is in quarantine, or cannot be loaded.
         """
         with self._looking:
-            assert self._sources is not None, "there is no route before the registry was read"
-            route = self.snapshot.routes[name]
-            loaded = self._loaded(self._sources.serving, name, number, self._sources.serving.versions(name), route)
+            serving, route = self._serving, self.snapshot.routes[name]
+            assert serving is not None, "there is no route before the registry was read"
+            loaded = self._loaded(serving, name, number, serving.versions(name), route)
             self._spare[name, number] = loaded
             self._spare.move_to_end((name, number))
             if len(self._spare) > SPARE:

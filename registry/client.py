@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from registry.errors import SettingsError
 from registry.events import EventLog
 from registry.home import Home, now
 from registry.spool import Spool
@@ -200,4 +201,7 @@ def _beside(target: str | Path) -> Path:
     if address.startswith("sqlite:///"):
         return Path(address.removeprefix("sqlite:///")).absolute().parent / "spool"
     name = hashlib.sha256(address.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"ratchet-spool-{os.getuid()}-{name}"
+    place = Path(tempfile.gettempdir()) / f"ratchet-spool-{os.getuid()}-{name}"
+    if place.exists() and place.stat().st_uid != os.getuid():
+        raise SettingsError("E7863", f"{place} belongs to another user", "give the logger a folder of its own: spool=")
+    return place

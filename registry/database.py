@@ -173,6 +173,8 @@ def _identity(url: sa.URL) -> object:
 
 
 def _forget_engines() -> None:
+    global _guard
+    _guard = threading.Lock()  # another thread of the parent may have held it
     for _, engine in _engines.values():
         engine.dispose(close=False)  # the connections are the parent's
     _engines.clear()

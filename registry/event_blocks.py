@@ -1,6 +1,6 @@
 """The log's columns in blocks: what figures are made of, without the bodies.
 
-A block holds the columns of 65,536 offsets as Arrow. As the log only grows, what a full block holds never changes; it
+A block holds the columns of 16,384 offsets as Arrow. As the log only grows, what a full block holds never changes; it
 is made by the first reader that wants it, and kept beside the log so that the next one reads megabytes and not
 gigabytes. Blocks can be thrown away: they are made again.
 """
@@ -21,8 +21,8 @@ from registry.event_store import stream
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 65_536
-LAYOUT = 1
+ROWS = 16_384
+LAYOUT = 2
 """Number of the layout of a block; blocks of another one are left alone."""
 TEXTS = ("type", "agent", "model_version", "domain", "experiment", "arm", "unit")
 NUMBERS = ("quality", "score", "latency_ms", "tokens_in", "tokens_out", "cost")

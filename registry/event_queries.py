@@ -15,7 +15,10 @@ TRACES = (EXECUTION, PLANNING)
 """Types of the events that are traces."""
 GOOD_FROM = 50.0
 """Feedback that scores less is negative."""
-events = sa.table("events", sa.column("sequence"), *(sa.column(name) for name in COLUMNS))
+_LONG = ("sequence", "time", "trace_key", "content")
+events = sa.table(
+    "events", *(sa.column(name, sa.BigInteger if name in _LONG else None) for name in ("sequence", *COLUMNS))
+)
 
 
 class Query(NamedTuple):
@@ -79,10 +82,24 @@ def _in_window(where: Query) -> list[sa.ColumnElement[bool]]:
     if where.upto is not None:
         found.append(c.sequence <= where.upto)
     if where.since is not None:
-        found.append(c.time >= moment(where.since))
+        found.append(c.time + 0 >= moment(where.since))  # not by the index, which would mix the order
     if where.until is not None:
-        found.append(c.time < moment(where.until))
+        found.append(c.time + 0 < moment(where.until))
     return found
+
+
+def narrowed(connection: sa.Connection, where: Query) -> Query:
+    """Return a query with the offsets between which the events of its time lie: a reader goes straight there."""
+    if where.since is None and where.until is None:
+        return where
+    c = events.c
+    inside = [c.time >= moment(where.since)] if where.since is not None else []
+    inside += [c.time < moment(where.until)] if where.until is not None else []
+    first, last = connection.execute(sa.select(sa.func.min(c.sequence), sa.func.max(c.sequence)).where(*inside)).one()
+    upto = last or 0
+    return where._replace(
+        after=max(where.after, (first or 1) - 1), upto=upto if where.upto is None else min(upto, where.upto)
+    )
 
 
 def _of_agent(agent: str) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from registry import database
 from registry.errors import SettingsError
-from registry.event_queries import Query, literal, select
+from registry.event_queries import Query, literal, narrowed, select
 from registry.event_rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _insert_postgres(connection: sa.Connection, rows: Sequence[tuple[Any, ...]])
 def stream(engine: sa.Engine, where: Query, columns: Sequence[str] | None, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield record batches of at most `batch_rows` rows, in the order of their offsets."""
     names = list(columns if columns is not None else PUBLIC)
+    with database.explained(engine), engine.connect() as connection:
+        where = narrowed(connection, where)
     statement = select(["sequence" if name == "offset" else name for name in names], where)
     read = _stream_sqlite if engine.dialect.name == "sqlite" else _stream_adbc
     return read(engine, statement, arrow_schema(names), batch_rows)

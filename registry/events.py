@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from registry import database, event_store
-from registry.event_queries import Query, events, select
+from registry.event_queries import Query, events, narrowed, select
 from registry.event_reading import loaded
 from registry.event_rows import Rejected, read_events
 
@@ -84,10 +84,10 @@ class EventLog:
         Raises:
             ExtractionError: E7033 a time is none.
         """
-        statement = select(("sequence", "body"), where)
-        if newest_first:
-            statement = statement.order_by(None).order_by(events.c.sequence.desc())
         with database.explained(self.engine), self.engine.connect() as connection:
+            statement = select(("sequence", "body"), narrowed(connection, where))
+            if newest_first:
+                statement = statement.order_by(None).order_by(events.c.sequence.desc())
             return [LoggedEvent(number, loaded(body)) for number, body in connection.execute(statement.limit(limit))]
 
     def arrow(

@@ -113,7 +113,7 @@ def test_the_tree_is_the_one_on_the_disk():
     shown = paths_of(trees[0])
     for path in shown:
         assert (REPOSITORY / path).exists(), f"{path} is in the README's tree but not on the disk"
-    for package in ("flows", "tasks", "registry"):
+    for package in ("flows", "tasks", "gateway", "registry"):
         folders = {path for path in (REPOSITORY / package).iterdir() if (path / "__init__.py").exists()}
         for folder in folders:
             assert folder.relative_to(REPOSITORY) in shown, f"{folder.name} is not in the README's tree"

@@ -100,9 +100,7 @@ def test_a_service_that_is_named_and_does_not_answer_is_silent(stores):
 
 
 @pytest.mark.server
-def test_a_version_that_waits_comes_with_the_command_that_approves_it_at_once(
-    learned, ratchet
-):
+def test_a_version_that_waits_comes_with_the_command_that_approves_it_at_once(learned, ratchet):
     done = ratchet("status", "--home", learned.home, "--json")
     (model,) = done.json["models"]
     assert model["pending"][0]["command"] == f"ratchet approve agent 1 --by YOU --home {learned.home}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres
+from tests.postgres import Postgres
 
 SECONDS = 1_500
 
@@ -18,23 +18,20 @@ SECONDS = 1_500
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS)
 def test_a_week_goes_well_on_postgresql_though_processes_are_killed(
-    repository: Path, tmp_path: Path, request: pytest.FixtureRequest
+    repository: Path, tmp_path: Path, request: pytest.FixtureRequest, postgres: Postgres
 ):
-    if postgres.binaries() is None:
-        pytest.skip("PostgreSQL is not installed")
     kills = int(request.config.getoption("--week-kills"))
-    with postgres.running() as base:
-        records, mlflow, prefect = (postgres.fresh(base) for _ in range(3))
-        environment = {
-            "RATCHET_DATABASE_URL": records,
-            "MLFLOW_TRACKING_URI": mlflow.replace("postgresql://", "postgresql+psycopg://"),
-            "PREFECT_API_DATABASE_CONNECTION_URL": prefect.replace("postgresql://", "postgresql+asyncpg://"),
-        }
-        story = [sys.executable, "examples/week.py", "--home", str(tmp_path / "week"), "--kills", str(kills)]
-        done = subprocess.run(
-            [*story, "--events", "2000"], cwd=repository, env={**os.environ, **environment}, capture_output=True,
-            text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
+    records, mlflow, prefect = (postgres.fresh() for _ in range(3))
+    environment = {
+        "RATCHET_DATABASE_URL": records,
+        "MLFLOW_TRACKING_URI": mlflow.replace("postgresql://", "postgresql+psycopg://"),
+        "PREFECT_API_DATABASE_CONNECTION_URL": prefect.replace("postgresql://", "postgresql+asyncpg://"),
+    }
+    story = [sys.executable, "examples/week.py", "--home", str(tmp_path / "week"), "--kills", str(kills)]
+    done = subprocess.run(
+        [*story, "--events", "2000"], cwd=repository, env={**os.environ, **environment}, capture_output=True,
+        text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     for step in ("no retrain by", "retrain: ", "is trained, examined, and tried on 10%", "rolled back by itself"):

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import time
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from gateway.app import create_app
 
 
 class Elsewhere:
@@ -37,6 +41,8 @@ class Elsewhere:
             yield b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": word}}]}).encode() + b"\r\n\r\n"
             if said == "break":
                 return
+            if said == "dawdle":
+                await asyncio.sleep(0.3)
         yield b": a comment\n\n"
         yield b'data: {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 22}}\n\ndata: [DONE]\n\n'
 
@@ -80,6 +86,21 @@ def test_a_stream_that_breaks_off_ends_with_an_error_and_is_logged_as_one(place,
     assert answer.text.endswith("data: [DONE]\n\n")
     data = place.execution(answer.headers["x-ratchet-trace"])["data"]
     assert (data["output"], data["status"], data["error"]) == ("from ", "error", "the stream ended without [DONE]")
+
+
+def test_a_stream_whose_caller_hangs_up_is_logged_with_what_was_said(place, served, elsewhere, toys, caplog):
+    place.client.set_model_version_tag("agent", "1", "endpoint", f"{served(elsewhere.app)}/v1")
+    url = served(create_app(toys.config(place)))
+    body = {"model": "agent", "messages": [{"role": "user", "content": "dawdle"}], "stream": True}
+    with httpx.Client(base_url=url) as http:
+        while http.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            next(answer.iter_bytes())
+    data = place.execution(answer.headers["x-ratchet-trace"])["data"]
+    assert data["status"] == "incomplete"
+    assert "from elsewhere".startswith(data["output"])
+    assert "unexpected" not in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

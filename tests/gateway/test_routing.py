@@ -204,7 +204,7 @@ def test_what_is_loaded_goes_on_serving_when_the_registry_is_gone(place, opened)
     def gone():
         raise SettingsError("E7830", "the MLflow server stopped answering", "start it")
 
-    serving = gateway.gateway.models._sources.serving
+    serving = gateway.gateway.models._serving
     serving.mark = lambda: None  # as with a server: it is asked each time
     aliases, serving.aliases = serving.aliases, gone
     gateway.until(lambda: gateway.get("/readyz").status_code == 503)
@@ -219,7 +219,8 @@ def test_a_gateway_starts_without_a_database_and_picks_up_when_it_is_there(place
     nowhere = place.home.root / "missing" / "ratchet.db"
     gateway = opened(place, records_url=f"sqlite:///{nowhere}")
     headers = {"content-type": "application/cloudevents+json"}
-    gateway.until(lambda: not gateway.get("/readyz").json()["checks"]["database"]["ok"])
+    gateway.until(lambda: gateway.get("/readyz").json()["checks"]["database"]["detail"].startswith("E7840"))
+    gateway.until(lambda: gateway.chat().status_code == 200)
     assert gateway.post("/events", content=json.dumps(toys.event()), headers=headers).status_code == 503
     nowhere.parent.mkdir()
     gateway.ready()

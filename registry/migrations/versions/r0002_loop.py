@@ -54,5 +54,10 @@ def _events() -> None:
     )
     op.create_index("events_key", "events", ["key"], unique=True)
     op.create_index("events_trace", "events", ["trace_key"])
+    judged = sa.text("score IS NOT NULL")
+    op.create_index(
+        "events_feedback", "events", ["trace_key", "time", "sequence", "score"],
+        sqlite_where=judged, postgresql_where=judged,
+    )  # fmt: skip
     op.create_index("events_time", "events", ["time"])
     only_grows("events", numbered=False)
