@@ -61,6 +61,7 @@ Run the main job: events → dataset → adapter → validation → gates → re
   ratchet learn events.jsonl
   ratchet learn 'logs/*.jsonl.gz' more/ --model support --seed 7
   cat events.jsonl | ratchet learn - --json
+  ratchet learn log:                             what is new in the event log
   ratchet learn events.jsonl --policy policy.yaml --approve-as dana
 """
 
@@ -69,7 +70,10 @@ Run the main job: events → dataset → adapter → validation → gates → re
 @reported
 def learn(
     events: Annotated[
-        list[str], typer.Argument(metavar="EVENTS", help="Files, folders, globs, .gz, .zst, or - for standard input.")
+        list[str],
+        typer.Argument(
+            metavar="EVENTS", help="Files, folders, globs, .gz, .zst, - for standard input, or log:[AGENT][@START-END]."
+        ),
     ],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model (and dataset) to learn into.")] = "agent",
     policy: Annotated[

@@ -34,7 +34,8 @@ def learn(
     """Turn production events into a gated, registered model.
 
     Args:
-        events: Event files, folders or globs (JSON Lines of CloudEvents 1.0; .gz and .zst as well).
+        events: Event files, folders or globs (JSON Lines of CloudEvents 1.0; .gz and .zst as well), or `log:` for what
+            is new in the event log, `log:AGENT` for one agent's part of it.
         model: Name of the model, and of its dataset.
         policy: Policy file (YAML); the defaults where it is left out.
         seed: Seed of everything random.

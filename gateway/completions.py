@@ -22,6 +22,8 @@ from gateway.routing import Choice, Wanted, choose, explicit, not_servable, numb
 from registry.errors import RatchetError
 from registry.home import now
 
+START_SECONDS, LOOK_SECONDS = 30.0, 0.02
+"""How long a question waits for a gateway that has just started and is still loading, and how often it looks."""
 UNIT, SESSION, DOMAIN = "x-ratchet-unit", "x-ratchet-session", "x-ratchet-domain"
 EVENT_STREAM = "text/event-stream"
 
@@ -51,6 +53,8 @@ async def chosen(models: Models, asked: Wanted, unit: str) -> Choice:
     Raises:
         Problem: 404 no such model or version, 409 the version cannot be served, 503 nothing serves.
     """
+    if not models.looked:
+        await _started(models)
     route = route_of(models.snapshot, asked.model)
     number = number_of(route, asked)
     if number is None or (asked.version == "champion" and number not in route.versions):
@@ -62,6 +66,14 @@ async def chosen(models: Models, asked: Wanted, unit: str) -> Choice:
         except RatchetError as error:
             raise not_servable(asked.model, number, error) from None
     return explicit(loaded, asked.model)
+
+
+async def _started(models: Models) -> None:
+    """Wait for the first look at the registry: it takes seconds, and a restart should cost nobody an answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_SECONDS):
+            while not models.looked:
+                await asyncio.sleep(LOOK_SECONDS)
 
 
 def _asked(request: Request, chat: ChatRequest) -> Asked:

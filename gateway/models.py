@@ -60,6 +60,8 @@ class Models:
         self.health: dict[str, Health] = {
             "database": Health(False, "not looked at yet"), "registry": Health(False, "not looked at yet")
         }  # fmt: skip
+        self.looked = False
+        """Whether the first look is over, however it ended; before it nobody knows what is served."""
         self.confirmed: float | None = None
         """When registry and experiments were last both read, by the monotonic clock."""
         self._open_experiments, self._open_serving = open_experiments, open_serving
@@ -101,6 +103,7 @@ class Models:
             self._metrics.refreshes.labels("failed" if failed else "ok").inc()
             if not failed:
                 self.confirmed = time.monotonic()
+            self.looked = True
 
     def _look(self) -> bool:
         """Look at both; return whether either failed."""
@@ -235,7 +238,8 @@ class Models:
 
 def _identity(servable: Servable) -> tuple[str | None, ...]:
     """Return what must be the same for a loaded predictor to be the version's."""
-    return servable.version.model_id, servable.version.artifact_digest, servable.endpoint
+    version = servable.version
+    return version.model_id, version.artifact_digest, version.code_digest, servable.endpoint
 
 
 def _said(error: BaseException) -> str:

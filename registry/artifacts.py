@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from registry.connection import Connection
+from registry.errors import IntegrityError
+from registry.records import ModelVersion
 
 ARTIFACT = "adapter"
 """Under this name the inference code finds the artifact's folder: `context.artifacts["adapter"]`."""
+DESCRIPTION = "MLmodel"
+WRITTEN_LATER = ("__pycache__", "registered_model_meta")
+"""What Python and MLflow leave beside a model that is loaded where it lies. Nothing of it is ever loaded here."""
 _BLOCK = 1 << 20
 
 
@@ -20,6 +27,75 @@ def folder_digest(folder: Path) -> str:
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     lines = [f"{_file_digest(path)}  {name}\n" for name, path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def code_digest(model: Path) -> str:
+    """Return the sha256 of what MLflow loads beside the artifact: inference code, requirements, and how to load them.
+
+    Of the description (`MLmodel`) only its `flavors` count: they say which file is run and with what. Run ids, times
+    and a signature that somebody adds later do not.
+    """
+    flavors = _flavors(model)
+    artifact = _artifact_of(model, flavors)
+    lines = [f"{json.dumps(flavors, sort_keys=True, default=str)}  {DESCRIPTION}\n"]
+    for path in sorted(model.rglob("*")):
+        inside = path.relative_to(model)
+        if path.is_relative_to(artifact) or inside.parts[0] == DESCRIPTION or set(inside.parts) & set(WRITTEN_LATER):
+            continue
+        if path.is_symlink():
+            lines.append(f"{path.readlink()}  -> {inside.as_posix()}\n")
+        elif path.is_file():
+            lines.append(f"{_file_digest(path)}  {inside.as_posix()}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def verified(version: ModelVersion, model: Path, stored: Path | None = None) -> Path:
+    """Return the artifact's folder in a version's MLflow model whose files are those that were registered.
+
+    A version that was registered before its code was recorded has no `code_digest`: its artifact alone is verified.
+
+    Args:
+        version: What was registered.
+        model: The folder to look at.
+        stored: The folder that it is a copy of, for whoever has to put it right.
+
+    Raises:
+        IntegrityError: E7924 files are missing, E7925 files differ from what was registered.
+    """
+    artifact = present(version, model, stored)
+    code_differs = version.code_digest is not None and code_digest(model) != version.code_digest
+    if version.artifact_digest is None or folder_digest(artifact) != version.artifact_digest or code_differs:
+        raise _differs(version, stored or model)
+    return artifact
+
+
+def present(version: ModelVersion, model: Path, stored: Path | None = None) -> Path:
+    """Return the artifact's folder in a version's MLflow model.
+
+    Raises:
+        IntegrityError: E7924 files are missing, E7925 the description cannot be read.
+    """
+    try:
+        artifact = _artifact_of(model, _flavors(model))
+    except FileNotFoundError:
+        artifact = None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise _differs(version, stored or model) from None
+    if artifact is None or not artifact.is_dir():
+        raise IntegrityError(
+            "E7924",
+            f"the files of {version.name} version {version.version} are missing in {stored or model}",
+            "restore them from a backup (`mlflow gc` deletes files behind a live alias), or roll back",
+        )
+    return artifact
+
+
+def _differs(version: ModelVersion, model: Path) -> IntegrityError:
+    return IntegrityError(
+        "E7925",
+        f"the files of {version.name} version {version.version} are not those that were registered",
+        f"restore {model} from a backup, or roll back to another version",
+    )
 
 
 def _file_digest(path: Path) -> str:
@@ -47,7 +123,7 @@ def save(
     )
     for cache in folder.rglob("__pycache__"):
         shutil.rmtree(cache, ignore_errors=True)
-    description = folder / "MLmodel"
+    description = folder / DESCRIPTION
     written = yaml.safe_load(description.read_text())
     flavor = written["flavors"]["python_function"]
     flavor["model_code_path"] = Path(flavor["model_code_path"]).name
@@ -55,16 +131,26 @@ def save(
     description.write_text(yaml.safe_dump(written))
 
 
-def artifact_folder(model: Path) -> Path | None:
-    """Return the artifact's folder in an MLflow model's folder, None where files are missing."""
+def _flavors(model: Path) -> dict[str, Any]:
+    """Return how MLflow loads a model.
+
+    Raises:
+        FileNotFoundError: There is no description.
+        ValueError: It cannot be read, or says nothing of it.
+    """
     import yaml
 
-    description = model / "MLmodel"
-    if not description.is_file():
-        return None
-    flavor = yaml.safe_load(description.read_text())["flavors"]["python_function"]
-    artifact = model / str(flavor["artifacts"][ARTIFACT]["path"])
-    return artifact if artifact.is_dir() else None
+    try:
+        found = yaml.safe_load((model / DESCRIPTION).read_bytes())
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(found, dict) or not isinstance(found.get("flavors"), dict):
+        raise ValueError("no flavors")
+    return cast(dict[str, Any], found["flavors"])
+
+
+def _artifact_of(model: Path, flavors: Mapping[str, Any]) -> Path:
+    return model / str(flavors["python_function"]["artifacts"][ARTIFACT]["path"])
 
 
 def local_model(connection: Connection, name: str, version: str, model_id: str) -> Path:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-from registry.artifacts import artifact_folder, folder_digest, local_model, save
+from registry.artifacts import code_digest, folder_digest, local_model, present, save, verified
 from registry.connection import Connection
 from registry.errors import IntegrityError, PromotionError
 from registry.records import DatasetManifest, ModelVersion, Recommendation, Stage, Strategy
@@ -70,12 +70,12 @@ class ModelRegistry:
             if found is not None:
                 return found
             model_id = self._logged_model(client, candidate)
-            self._upload(client, candidate, model_id)
+            code = self._upload(client, candidate, model_id)
             if candidate.metrics:
                 self.tracking.log_metrics(
                     candidate.mlflow_run_id, candidate.metrics, model_id=model_id, dataset=candidate.dataset
                 )
-            return self._register(client, candidate, model_id)
+            return self._register(client, candidate, model_id, code)
 
     def made_of(self, name: str, work: str) -> ModelVersion | None:
         """Return the version that a run registered for this work; None if none did."""
@@ -101,7 +101,8 @@ class ModelRegistry:
         )
         return str(created.model_id)
 
-    def _upload(self, client: Any, candidate: Candidate, model_id: str) -> None:
+    def _upload(self, client: Any, candidate: Candidate, model_id: str) -> str:
+        """Store the files, and return the digest of those beside the artifact."""
         from mlflow.entities import LoggedModelOutput
 
         scratch = self.connection.home.scratch / f"model-{model_id}"  # named, so that a killed upload's is found
@@ -110,6 +111,7 @@ class ModelRegistry:
         try:
             folder = scratch / "model"
             save(folder, candidate.artifact, candidate.code, candidate.requirements, candidate.mlflow_run_id, model_id)
+            code = code_digest(folder)
             client.log_model_artifacts(model_id, str(folder))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -117,8 +119,9 @@ class ModelRegistry:
         outputs = client.get_run(candidate.mlflow_run_id).outputs
         if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
             client.log_outputs(candidate.mlflow_run_id, [LoggedModelOutput(model_id, step=0)])
+        return code
 
-    def _register(self, client: Any, candidate: Candidate, model_id: str) -> ModelVersion:
+    def _register(self, client: Any, candidate: Candidate, model_id: str, code: str) -> ModelVersion:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -133,6 +136,7 @@ class ModelRegistry:
             "dataset": dataset_name(candidate.dataset),
             "dataset_digest": candidate.dataset.digest,
             "artifact_digest": folder_digest(candidate.artifact),
+            "code_digest": code,
             "strategy": candidate.strategy,
         }
         made = client.create_model_version(
@@ -225,20 +229,7 @@ class ModelRegistry:
             IntegrityError: E7924 files are missing, E7925 files differ from what was registered.
         """
         folder = local_model(self.connection, version.name, version.version, version.model_id)
-        artifact = artifact_folder(folder)
-        if artifact is None:
-            raise IntegrityError(
-                "E7924",
-                f"the files of {version.name} version {version.version} are missing in {folder}",
-                "restore them from a backup (`mlflow gc` deletes files behind a live alias), or roll back",
-            )
-        if verify and version.artifact_digest is not None and folder_digest(artifact) != version.artifact_digest:
-            raise IntegrityError(
-                "E7925",
-                f"the files of {version.name} version {version.version} are not those that were registered",
-                f"restore {folder} from a backup, or roll back to another version",
-            )
-        return artifact
+        return verified(version, folder) if verify and version.artifact_digest else present(version, folder)
 
 
 def check_name(name: str) -> str:
@@ -276,6 +267,7 @@ def _version(found: Any) -> ModelVersion:
         dataset=tags.get("dataset"),
         dataset_digest=tags.get("dataset_digest"),
         artifact_digest=tags.get("artifact_digest"),
+        code_digest=tags.get("code_digest"),
         recommendation=cast(Recommendation, recommendation) if recommendation in get_args(Recommendation) else None,
         readiness=float(tags["readiness"]) if "readiness" in tags else None,
         decision=tags.get("decision"),

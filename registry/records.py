@@ -450,6 +450,8 @@ class ModelVersion(Record):
     dataset: str | None = None
     dataset_digest: str | None = None
     artifact_digest: str | None = None
+    code_digest: str | None = None
+    """Of what MLflow loads beside the artifact; None for a version from before it was recorded."""
     recommendation: Recommendation | None = None
     readiness: float | None = None
     decision: str | None = None

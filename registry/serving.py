@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from registry.artifacts import artifact_folder, folder_digest, local_model
+from registry.artifacts import WRITTEN_LATER, local_model, verified
 from registry.errors import IntegrityError, PromotionError
 from registry.models import ModelRegistry
 from registry.records import ModelVersion, Predictor
@@ -105,8 +105,8 @@ class Serving:
     def load(self, version: ModelVersion) -> Predictor:
         """Return the predictor of a version, of exactly the bytes whose digest was registered.
 
-        The files are copied first; the copy is verified, and the copy is loaded, so that nobody can change them in
-        between.
+        The files are copied first; the copy is verified, artifact and code, and the copy is loaded, so that nobody can
+        change them in between. Compiled code is left behind: Python would run it in place of the source.
 
         Raises:
             IntegrityError: E7924 files are missing, E7925 files differ from what was registered, E7928 it cannot be
@@ -126,20 +126,8 @@ class Serving:
             try:
                 copy = scratch / "model"
                 if folder.is_dir():
-                    shutil.copytree(folder, copy, symlinks=True)
-                artifact = artifact_folder(copy)
-                if artifact is None:
-                    raise IntegrityError(
-                        "E7924",
-                        f"the files of {version.name} version {version.version} are missing in {folder}",
-                        "restore them from a backup (`mlflow gc` deletes files behind a live alias), or roll back",
-                    )
-                if version.artifact_digest is None or folder_digest(artifact) != version.artifact_digest:
-                    raise IntegrityError(
-                        "E7925",
-                        f"the files of {version.name} version {version.version} are not those that were registered",
-                        f"restore {folder} from a backup, or roll back to another version",
-                    )
+                    shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(*WRITTEN_LATER))
+                verified(version, copy, folder)
                 yield copy
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)

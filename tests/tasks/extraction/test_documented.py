@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from registry.scores import BAD, GOOD, KINDS, NOTES, feedback_score
 from tasks.extraction.conversation import HANDLERS, Builder
-from tasks.extraction.scores import BAD, GOOD, KINDS, NOTES, feedback_score
 
 TEXT = (Path(__file__).parents[3] / "docs" / "events.md").read_text(encoding="utf-8")
 
