@@ -80,7 +80,10 @@ def picture(found: Comparison, margin: float) -> str:
     ]
     for lift, kind in ((0.0, "zero"), (margin, "margin"), (span, "grid"), (-span, "grid")):
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(lift):.1f}" y2="{y(lift):.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(lift) + 4:.1f}" text-anchor="end">{lift:+.0%}</text>')
+        if kind != "margin":
+            parts.append(f'<text x="{LEFT - 6}" y="{y(lift) + 4:.1f}" text-anchor="end">{lift:+.0%}</text>')
+    wanted = f"wanted {margin:+.0%}"  # inside, because 0 may be next to it
+    parts.append(f'<text class="faint" x="{LEFT + 6}" y="{y(margin) - 4:.1f}">{wanted}</text>')
     for count in ticks(pairs[-1]):
         parts.append(f'<text x="{x(count):.1f}" y="{HEIGHT - 20}" text-anchor="middle">{count:,}</text>')
     parts.append(f'<text class="faint" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">pairs of units</text>')
