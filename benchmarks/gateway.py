@@ -46,8 +46,10 @@ SINGLE, MANY = "application/cloudevents+json", "application/cloudevents-batch+js
 def results(folder: Path) -> list[Figure]:
     """Measure everything of this file in a home under `folder`."""
     home = home_with_a_champion(folder / "gateway-home")
-    with gateway(home) as address:
+    with gateway(home) as (address, process):
+        before = cpu_seconds(process)
         asked = in_another_process(ask, address)
+        spent = cpu_seconds(process) - before
         bare = in_another_process(ask_ready, address)
         single = in_another_process(send, address, 1, CONNECTIONS)
         alone = in_another_process(send, address, 1, 1)
@@ -65,6 +67,9 @@ def results(folder: Path) -> list[Figure]:
         figure("loop of single durable appends to the log, in process", plain, "events/s"),
         figure(f"{at_rate}, beyond the model's own time, p50", float(np.median(beyond)), "ms"),
         figure(f"{at_rate}, beyond the model's own time, p99", float(np.percentile(beyond, 99)), "ms", most=2),
+        figure(
+            "CPU of the gateway for an answer, all its threads, the model's as well", 1e3 * spent / asked.requests, "ms"
+        ),
         figure("the model's own time there, p50", float(np.median(model)), "ms"),
         figure(f"{at_rate}, whole answer, p99", float(np.percentile(total, 99)), "ms"),
         figure(
@@ -98,8 +103,8 @@ def home_with_a_champion(root: Path) -> Home:
 
 
 @contextmanager
-def gateway(home: Home) -> Iterator[str]:
-    """Start `ratchet gateway` on the home and give its address once it is ready."""
+def gateway(home: Home) -> Iterator[tuple[str, int]]:
+    """Start `ratchet gateway` on the home and give its address and process id once it is ready."""
     child = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "--home", str(home.root), "--port", "0"],
         stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], env=dict(os.environ),
@@ -111,10 +116,16 @@ def gateway(home: Home) -> Iterator[str]:
         while not is_ready(address):
             assert time.monotonic() < deadline, "the gateway is not ready"
             time.sleep(0.1)
-        yield address
+        yield address, child.pid
     finally:
         child.terminate()
         child.wait(60)
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that a process has taken so far: what other work on the machine hardly changes."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_ready(address: str) -> bool:

@@ -30,6 +30,7 @@ PARTS = {
     "triggers": "Triggers",
     "experiments": "Experiments",
     "gateway": "The gateway",
+    "loop": "The loop",
 }
 
 

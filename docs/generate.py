@@ -17,7 +17,14 @@ HEAD = """# Policy reference
 
 Generated from the policy models by `make docs`; do not edit. A policy file is YAML with any of the keys below; what it
 leaves out keeps its default. `ratchet policy FILE` checks a file and reports every problem at once, `ratchet policy`
-prints the defaults. A change of a setting that shapes the data makes the next dataset a new major version.
+prints the defaults.
+
+Where no file is given (`--policy`, or the parameter of a flow), the one that `RATCHET_POLICY` names counts, and without
+it the defaults. Set it where `ratchet up` or a worker starts, so that a scheduled retrain learns by the same rules. An
+experiment and a new champion are judged by the file that is given, else by that of `RATCHET_POLICY`, else by the policy
+that the version was trained under. Gates and approvals always go by the policy that the version was trained under.
+
+A change of a setting that shapes the data makes the next dataset a new major version.
 """
 
 

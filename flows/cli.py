@@ -78,7 +78,7 @@ def learn(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model (and dataset) to learn into.")] = "agent",
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", metavar="FILE", help="Policy file (YAML); see `ratchet policy`.", show_default=False),
+        typer.Option("--policy", metavar="FILE", help="Policy file (env RATCHET_POLICY).", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1)] = 0,
     approve_as: Annotated[

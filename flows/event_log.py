@@ -6,7 +6,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from flows.settings import Settings
 from flows.stores import open_stores
@@ -15,6 +15,8 @@ from registry.home import now
 from registry.scores import KINDS, feedback_score
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from registry.event_queries import Query
     from tasks.extraction.inputs import Input
 
@@ -23,6 +25,13 @@ LINES = 4_096
 SHOWN = 20
 """How many refused lines are told one by one."""
 SOURCE = "ratchet/cli"
+SUMS = ("traces", "scored", "failed", "feedback", "negative", "tokens_in", "tokens_out", "cost")
+"""Figures that days are added up in."""
+YES = "true or false, up or down, yes or no, 1 or 0"
+TAKES: dict[str, str] = {
+    "boolean": YES, "up": YES, "down": YES,
+    "stars": "a number from 1 to 5", "fraction": "a number from 0 to 1", "percent": "a number from 0 to 100",
+}  # fmt: skip
 
 
 def import_events(settings: Settings, files: Sequence[str]) -> dict[str, Any]:
@@ -50,12 +59,13 @@ def import_events(settings: Settings, files: Sequence[str]) -> dict[str, Any]:
                 ]
     finally:
         discard(inputs)
+    if counts["appended"]:
+        stores.events.make_blocks()
     rejected = reasons.total()
     if rejected and rejected == counts["read"]:
-        shown = listed([f"{each['file']} line {each['line']}: {each['reason']}" for each in refused], 3)
-        raise ExtractionError(
-            "E7036", f"none of {rejected} lines is an event: {shown}", "give JSON Lines of CloudEvents"
-        )
+        shown = listed([f"{each['file']} line {each['line']}: {each['reason']}" for each in refused[:3]])
+        what = f"none of {rejected:,} lines is an event: {shown}"
+        raise ExtractionError("E7036", what, "give JSON Lines of CloudEvents, one event a line")
     return {
         **{name: counts[name] for name in ("read", "appended", "duplicate")},
         "rejected": rejected,
@@ -78,10 +88,42 @@ def _blocks(item: Input) -> Iterator[tuple[list[int], list[bytes]]]:
 
 
 def log_statistics(settings: Settings, where: Query) -> dict[str, Any]:
-    """Return the figures of the log by model version and day, and how much is in it."""
+    """Return the figures of the log by model version, and by model version and day."""
     log = open_stores(settings).events
     days = [day._asdict() for day in log.statistics(where)]
-    return {"log_id": log.log_id, "head": log.head(), "traces": sum(day["traces"] for day in days), "days": days}
+    return {
+        "log_id": log.log_id,
+        "head": log.head(),
+        "traces": sum(day["traces"] for day in days),
+        "versions": over_days(days),
+        "days": days,
+    }
+
+
+def over_days(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add up the days of each model version (pure); of the percentiles of latency the worst day's stay."""
+    several: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for day in days:
+        several.setdefault((day["agent"] or "", day["model_version"] or ""), []).append(day)
+    return [_summed(several[name]) for name in sorted(several)]
+
+
+def _summed(days: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    total = {name: sum(day[name] for day in days) for name in SUMS}
+    scored, feedback = total["scored"], total["feedback"]
+    quality = sum(day["quality"] * day["scored"] for day in days if day["scored"])
+    latencies = [day["latency_p95"] for day in days if day["latency_p95"] is not None]
+    return {
+        "agent": days[0]["agent"],
+        "model_version": days[0]["model_version"],
+        "first_day": days[0]["day"],
+        "last_day": days[-1]["day"],
+        **total,
+        "quality": quality / scored if scored else None,
+        "error_rate": total["failed"] / total["traces"],
+        "negative_rate": total["negative"] / feedback if feedback else None,
+        "worst_latency_p95": max(latencies, default=None),
+    }
 
 
 def log_query(
@@ -95,12 +137,21 @@ def log_query(
     return {"events": [{"offset": each.offset, "event": each.event} for each in found[:limit]]}
 
 
-def write_query(settings: Settings, where: Query, out: BinaryIO) -> int:
-    """Write the events as JSON lines, as they came; return how many. Memory is bounded, whatever their number."""
+def write_query(settings: Settings, where: Query, out: Path | None) -> int:
+    """Write the events as JSON lines, as they came; return how many. Memory is bounded, whatever their number.
+
+    Raises:
+        CurationError: E7271 the file cannot be written.
+        ExtractionError: E7033 a time is none.
+    """
+    from flows.export import target
+
     written = 0
-    for batch in open_stores(settings).events.arrow(where, ["body"], batch_rows=LINES):
-        out.writelines(f"{body}\n".encode() for body in batch.column(0).to_pylist())
-        written += batch.num_rows
+    log = open_stores(settings).events
+    with target(out) as stream:
+        for batch in log.arrow(where, ["body"], batch_rows=LINES):
+            stream.writelines(f"{body}\n" for body in batch.column(0).to_pylist())
+            written += batch.num_rows
     return written
 
 
@@ -115,11 +166,8 @@ def record_feedback(settings: Settings, trace: str, kind: str, value: str, user:
     said = _value(value)
     score = feedback_score(kind, said, Counter())
     if score is None:
-        raise ExtractionError(
-            "E7037",
-            f"feedback {kind!r} of {value!r} says nothing about quality",
-            f"kinds are {', '.join(sorted(KINDS))}; docs/event-log.md says which values they take",
-        )
+        what = f"feedback {kind[:60]!r} of {value[:60]!r} says nothing about quality"
+        raise ExtractionError("E7037", what, _takes(kind))
     log = open_stores(settings).events
     event = {
         "specversion": "1.0", "id": uuid.uuid4().hex, "source": SOURCE, "type": "feedback.recorded", "time": now(),
@@ -133,6 +181,14 @@ def record_feedback(settings: Settings, trace: str, kind: str, value: str, user:
         "trace": trace, "kind": kind, "value": said, "user": user, "score": score, "trace_known": known,
         "offset": done.head,
     }  # fmt: skip
+
+
+def _takes(kind: str) -> str:
+    """Say which values a kind takes; of an unknown kind, which kinds there are."""
+    scale = KINDS.get(kind.strip().lower().replace("-", "_"))
+    if scale is None:
+        return "give --kind thumbs, resolved, stars, score or percent; docs/event-log.md names them all"
+    return f"{kind} takes {TAKES[scale]}"
 
 
 def _value(text: str) -> bool | int | float | str:

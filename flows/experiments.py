@@ -30,6 +30,9 @@ COLUMNS = (
 COMPARED = 500
 """Shadow answers, the newest, that are compared with the served ones."""
 STAGES = {"live": {"staging"}, "shadow": {"staging", "development"}}
+"""Where a version must be to be tried."""
+SETTLED = "experiment_settled"
+"""Kind of the audit note that is written when everything that the end of an experiment asks for is done."""
 
 
 # --- started, ramped, stopped ----------------------------------------------------------------------------------------
@@ -121,7 +124,15 @@ def stop_experiment(stores: Stores, model: str, by: str, reason: str) -> Experim
     note(stores, stopped, "stopped", by, key=f"experiment:{stopped.key}:stopped")
     for arm in stopped.arms[1:]:
         stores.transitions.withdraw(model, arm.version, f"experiment {stopped.key} stopped: {reason}", Actor(by))
+    mark_settled(stores, stopped)
     return stopped
+
+
+def mark_settled(stores: Stores, experiment: Experiment) -> None:
+    """Write down that nothing is left to do for an experiment that has ended."""
+    body = {"experiment": experiment.key, "state": experiment.state}
+    version = experiment.challenger.version
+    stores.history.note(SETTLED, experiment.model, body, version=version, key=f"{SETTLED}:{experiment.key}")
 
 
 def running_experiment(stores: Stores, model: str) -> Experiment:
@@ -258,11 +269,12 @@ def facts(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def version_rules(stores: Stores, model: str, version: str, file: Path | None = None) -> ExperimentPolicy:
-    """Return the policy of a file, or else the one that a version was trained under."""
-    from flows.policy import load_policy
+    """Return the policy of a file or of the setting, or else the one that a version was trained under."""
+    from flows.policy import chosen_file, load_policy
     from flows.promotion import policy_of
 
-    return (load_policy(file) if file else policy_of(stores, model, version)).experiments
+    chosen = chosen_file(file, stores.settings)
+    return (load_policy(chosen) if chosen else policy_of(stores, model, version)).experiments
 
 
 def rules_of(stores: Stores, experiment: Experiment, file: Path | None = None) -> ExperimentPolicy:

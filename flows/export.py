@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -35,7 +36,7 @@ def export_dataset(
     store = dataset_store(settings)
     manifest = store.manifest(name, version or None)
     rows = 0
-    with _target(out) as stream:
+    with target(out) as stream:
         for each in SPLITS if split == "all" else (split,):
             for messages in store.read(name, manifest.version, each, ["messages"]).column("messages").to_pylist():
                 for row in FORMATS[format_](json.loads(messages)):
@@ -46,8 +47,15 @@ def export_dataset(
 
 
 @contextmanager
-def _target(out: Path | None) -> Iterator[TextIO]:
+def target(out: Path | None) -> Iterator[TextIO]:
+    """Give a file to write to, that takes its name once it is complete; without one, standard output.
+
+    Raises:
+        CurationError: E7271 it cannot be written.
+    """
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # JSON Lines are UTF-8, whatever the terminal's alphabet
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield sys.stdout
         return
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flows.log_input import is_log, log_inputs, settled
-from flows.policy import Policy, load_policy, policy_digest
+from flows.policy import Policy, chosen_file, load_policy, policy_digest
 from flows.settings import Settings
 from flows.stores import open_stores
 from registry import __version__
@@ -95,7 +95,7 @@ def prepare(
     from tasks.validation.regression import read_golden
 
     _check(model, seed, strategy, approve_as)
-    chosen = load_policy(Path(policy) if policy is not None else None)
+    chosen = load_policy(chosen_file(policy, settings))
     stores = open_stores(settings)
     named, log = settled(stores, events, model)
     files = [each for each in named if not is_log(each)]

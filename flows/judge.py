@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.judging import judge_all
+from flows.judging import check_failures, judge_all
 from flows.settings import load_settings
 
 
@@ -20,14 +20,18 @@ def judge(model: str | None = None, policy: str | None = None, home: str | None 
 
     Args:
         model: Only this model; all where it is left out.
-        policy: Policy file; where it is left out, the policy that each version was trained under.
+        policy: Policy file; where it is left out, that of the setting, else what each version was trained under.
         home: Ratchet's home, where it is not the worker's default.
 
     Returns:
-        {"models": [{"model", "champion", "bake", "experiments"}]}.
+        {"models": [{"model", "champion", "bake", "experiments", "failed"}]}.
+
+    Raises:
+        TriggerError: E7727 something could not be judged; everything else was.
     """
     from tasks.reporting.task import show_judgements
 
     judged = judge_all(load_settings(home=home), model, policy)
     show_judgements(judged["models"])
+    check_failures(judged)
     return judged

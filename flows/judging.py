@@ -1,25 +1,27 @@
 """Verdicts on live traffic, carried out. What is to be done is decided by pure functions; here it is done.
 
-Each effect can be repeated: an experiment is first recorded as ended, then its version is moved by the gates, and it
-loses the alias of a challenger last. So an ended experiment whose version still has the alias is one that a crash left
-half done, and the next look finishes it.
+Each effect can be repeated: an experiment is first recorded as ended, then its version is moved by the gates, then it
+loses the alias of a challenger, and a note says that all is done. So an ended experiment without that note is one that
+a crash left half done, and the next look finishes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from flows.experiments import gather, write_page
-from flows.policy import Policy, load_policy
+from flows.experiments import SETTLED, STAGES, gather, mark_settled, write_page
+from flows.policy import Policy, chosen_file, load_policy
 from flows.promotion import current_evidence, decide_and_carry_out, policy_of
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
-from registry.errors import PromotionError
+from registry.errors import PromotionError, RatchetError, TriggerError, listed
 from registry.event_queries import Query
-from registry.models import CHALLENGER
+from registry.models import CHAMPION
 from registry.records import ModelVersion
 from registry.situation import champions
 from registry.transitions import Actor
@@ -32,35 +34,77 @@ if TYPE_CHECKING:
 
     from registry.experiments import Experiment
 
+logger = logging.getLogger(__name__)
+
 JUDGE = Actor("ratchet")
 """Who does what a verdict says."""
-ENDS: dict[str, Literal["won", "lost", "stopped"]] = {
+End = Literal["won", "lost", "stopped"]
+ENDS: dict[str, End] = {
     "won": "won", "lost": "lost", "harm": "lost", "inconclusive": "lost", "stop": "stopped",
 }  # fmt: skip
 """How an experiment ends with each verdict. A challenger that was not shown to be better has lost."""
 
 
 def judge_all(settings: Settings, model: str | None = None, policy: Path | str | None = None) -> dict[str, Any]:
-    """Judge one model, or all that there are; see `flows.judge.judge`."""
+    """Judge one model, or all that there are; see `flows.judge.judge`.
+
+    Returns:
+        {"models": ...}; what failed is in the model's list `failed`, and keeps nothing else from being judged.
+    """
     stores = open_stores(settings)
-    chosen = None if policy is None else load_policy(Path(policy))
+    file = chosen_file(policy, settings)
+    chosen = None if file is None else load_policy(file)
     models = [model] if model is not None else stores.history.models()
     return {"models": [judge_model(stores, name, chosen) for name in models]}
 
 
 def judge_model(stores: Stores, model: str, policy: Policy | None = None) -> dict[str, Any]:
-    """Judge the experiments of a model and the champion that is new, and carry out what follows."""
-    stores.transitions.recover(model)
-    baked = watch(stores, model, policy)
-    settled = [settle(stores, experiment) for experiment in _half_done(stores, model)]
-    looked = [look(stores, experiment, policy) for experiment in stores.experiments.running(model)]
-    champion = stores.models.champion(model)
-    return {
-        "model": model,
-        "champion": champion.version if champion else None,
-        "bake": baked,
-        "experiments": [*settled, *looked],
-    }
+    """Judge the experiments of a model and the champion that is new, and carry out what follows.
+
+    Args:
+        stores: Where everything is kept.
+        model: Name of the model.
+        policy: Its section `experiments`; where it is left out, that of the policy each version was trained under.
+    """
+    told: dict[str, Any] = {"model": model, "champion": None, "bake": None, "experiments": [], "failed": []}
+    with _reported(told):
+        stores.transitions.recover(model)
+    with _reported(told):
+        told["bake"] = watch(stores, model, policy)
+    for experiment in _half_done(stores, model):
+        with _reported(told):
+            told["experiments"].append(settle(stores, experiment))
+    for experiment in stores.experiments.running(model):
+        with _reported(told):
+            told["experiments"].append(look(stores, experiment, policy))
+    with _reported(told):
+        champion = stores.models.champion(model)
+        told["champion"] = champion.version if champion else None
+    return told
+
+
+@contextmanager
+def _reported(told: dict[str, Any]) -> Iterator[None]:
+    """Write down a failure instead of raising it: what is left to judge must not wait for it."""
+    try:
+        yield
+    except Exception as error:
+        logger.exception("judging %s failed", told["model"])
+        said = str(error) if isinstance(error, RatchetError) else f"unexpected {type(error).__name__}: {error}"
+        if said not in told["failed"]:
+            told["failed"].append(said)
+
+
+def check_failures(judged: dict[str, Any]) -> None:
+    """Raise what failed, once everything is judged.
+
+    Raises:
+        TriggerError: E7727.
+    """
+    failed = [f"{found['model']}: {said}" for found in judged["models"] for said in found["failed"]]
+    if failed:
+        what = f"not all could be judged: {listed(failed)}"
+        raise TriggerError("E7727", what, "put that right; everything else was judged, and the next look tries again")
 
 
 # --- experiments ---------------------------------------------------------------------------------------------------
@@ -68,21 +112,18 @@ def judge_model(stores: Stores, model: str, policy: Policy | None = None) -> dic
 
 def look(stores: Stores, experiment: Experiment, policy: Policy | None) -> dict[str, Any]:
     """Look at a running experiment, and end it or give it more traffic where that is due."""
-    champion = stores.models.champion(experiment.model)
-    if champion is None or champion.version != experiment.control.version:
-        serving = f"version {champion.version}" if champion else "nobody"
-        reason = f"version {experiment.control.version} was the champion it was tried against, and {serving} serves now"
-        stores.experiments.conclude(experiment.key, "lost", reason, {"verdict": "champion changed"})
-        return settle(stores, stores.experiments.get(experiment.key))
-    rules = policy or policy_of(stores, experiment.model, experiment.challenger.version)
-    evidence = gather(stores, experiment, rules.experiments, datetime.now(UTC))
-    judgement = judge(evidence, rules.experiments)
+    reason = _overtaken(experiment, stores.models.versions(experiment.model))
+    if reason is not None:
+        result: dict[str, Any] = {"verdict": "overtaken", "reason": reason}
+        stores.history.note("experiment", experiment.model, {"experiment": experiment.key, "look": result})
+        return _end(stores, experiment, "stopped", reason, result)
+    rules = (policy or policy_of(stores, experiment.model, experiment.challenger.version)).experiments
+    judgement = judge(gather(stores, experiment, rules, datetime.now(UTC)), rules)
     result = judgement.model_dump(mode="json")
     stores.history.note("experiment", experiment.model, {"experiment": experiment.key, "look": result})
-    write_page(stores, experiment, judgement, rules.experiments.margin)
+    write_page(stores, experiment, judgement, rules.margin)
     if judgement.verdict != "continue":
-        stores.experiments.conclude(experiment.key, ENDS[judgement.verdict], judgement.reason, result, JUDGE.by)
-        return settle(stores, stores.experiments.get(experiment.key))
+        return _end(stores, experiment, ENDS[judgement.verdict], judgement.reason, result)
     if judgement.next_share is not None:
         experiment = stores.experiments.ramp(experiment.key, judgement.next_share, JUDGE.by, judgement.reason)
     if judgement.weights is not None:
@@ -90,34 +131,74 @@ def look(stores: Stores, experiment: Experiment, policy: Policy | None) -> dict[
     return _told(experiment, judgement.reason, None)
 
 
+def _overtaken(experiment: Experiment, versions: Sequence[ModelVersion]) -> str | None:
+    """Say why an experiment cannot go on, whatever its numbers: somebody moved one of its versions meanwhile."""
+    control = experiment.control.version
+    champion = next((version.version for version in versions if CHAMPION in version.aliases), None)
+    if champion != control:
+        serving = f"version {champion}" if champion else "nobody"
+        return f"version {control} was the champion it was tried against, and {serving} serves now"
+    stages = {version.version: version.stage for version in versions}
+    for arm in experiment.arms[1:]:
+        if arm.version not in stages:
+            return f"version {arm.version} is not in the registry any more"
+        if stages[arm.version] not in STAGES[experiment.mode]:
+            return f"version {arm.version} is in {stages[arm.version]}, and is tried no more"
+    return None
+
+
+def _end(stores: Stores, experiment: Experiment, state: End, reason: str, result: dict[str, Any]) -> dict[str, Any]:
+    """End an experiment, and do what follows; the first end counts, should somebody else have ended it just now."""
+    return settle(stores, stores.experiments.conclude(experiment.key, state, reason, result, JUDGE.by))
+
+
 def settle(stores: Stores, experiment: Experiment) -> dict[str, Any]:
     """Do what the end of an experiment says; again: nothing."""
     decided = None
+    stages = {version.version: version.stage for version in stores.models.versions(experiment.model)}
+    newest = _newest(stores.experiments.all(experiment.model))
     for arm in experiment.arms[1:]:
-        version = stores.models.get(experiment.model, arm.version)
-        if experiment.mode == "live" and experiment.state in {"won", "lost"} and version.stage == "staging":
-            decided = _through_the_gates(stores, version)
-        reason = f"experiment {experiment.key} {experiment.state}: {experiment.reason}"
-        stores.transitions.withdraw(experiment.model, arm.version, reason, JUDGE)
+        if arm.version not in stages or newest[arm.version].key != experiment.key:
+            continue  # deleted, or tried once more meanwhile: that experiment decides
+        if experiment.mode == "live" and experiment.state in {"won", "lost"} and stages[arm.version] == "staging":
+            said = _through_the_gates(stores, experiment, arm.version)
+            decided = said if decided in (None, "rejected") else decided
+        stores.transitions.withdraw(experiment.model, arm.version, _why(experiment), JUDGE)
+    mark_settled(stores, experiment)
     return _told(experiment, experiment.reason, decided)
 
 
-def _through_the_gates(stores: Stores, version: ModelVersion) -> str:
-    """Look at all gates of a version again, now that live traffic has spoken, and return the verdict."""
-    evidence = current_evidence(stores, version.name, version.version)
-    rules = policy_of(stores, version.name, version.version)
-    decision, _ = decide_and_carry_out(stores, evidence, rules, JUDGE)
+def _through_the_gates(stores: Stores, experiment: Experiment, version: str) -> str:
+    """Look at all gates of a version again, now that live traffic has spoken, and return the verdict.
+
+    A winner that has beaten a champion which serves no more is not promoted in another one's place: it waits. A loser
+    is archived also where a gate in front of the experiment's would have kept it.
+    """
+    model = experiment.model
+    evidence = current_evidence(stores, model, version)
+    trial = evidence.trial.status if evidence.trial else None
+    if trial == "won" and evidence.champion != experiment.control.version:
+        return "champion changed"
+    decision, after = decide_and_carry_out(stores, evidence, policy_of(stores, model, version), JUDGE)
+    if trial == "lost" and after.stage == "staging":
+        stores.transitions.archive(model, version, _why(experiment), JUDGE)
+        return "rejected"
     return decision.verdict
 
 
 def _half_done(stores: Stores, model: str) -> Sequence[Experiment]:
-    """Return the experiments that have ended while a version of theirs still has the alias of a challenger."""
-    challengers = {version.version for version in stores.models.versions(model) if CHALLENGER in version.aliases}
-    return [
-        experiment
-        for experiment in stores.experiments.all(model)
-        if experiment.state != "running" and challengers & {arm.version for arm in experiment.arms[1:]}
-    ]
+    """Return the experiments that have ended, and of which nobody wrote down that all is done."""
+    settled = {note.body["experiment"] for note in stores.history.notes(SETTLED, model)}
+    return [each for each in stores.experiments.all(model) if each.state != "running" and each.key not in settled]
+
+
+def _newest(experiments: Sequence[Experiment]) -> dict[str, Experiment]:
+    """Return the newest experiment of each version that was tried."""
+    return {arm.version: experiment for experiment in experiments for arm in experiment.arms[1:]}
+
+
+def _why(experiment: Experiment) -> str:
+    return f"experiment {experiment.key} {experiment.state}: {experiment.reason}"
 
 
 def _told(experiment: Experiment, reason: str, decision: str | None) -> dict[str, Any]:

@@ -78,10 +78,11 @@ def _window(stores: Stores, given: str, model: str) -> LogWindow:
     if last is not None:
         return last
     whose = f" of agent {agent}" if agent else ""
+    form = "; a window is written log:AGENT@START-END" if agent and "@" in agent else ""
     raise ExtractionError(
         "E7031",
         f"nothing new{whose} is in the event log since offset {start}",
-        "log events first: with the gateway, with registry.client.UsageLogger, or `ratchet events import FILES`",
+        f"log events first: with the gateway, with registry.client.UsageLogger, or `ratchet events import FILES`{form}",
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from flows.settings import suggestion
+from flows.settings import Settings, suggestion
 from registry.errors import SettingsError, listed
 from registry.records import Record, canonical_digest
 from tasks.curation.policy import CurationPolicy
@@ -70,6 +70,11 @@ AROUND = frozenset({"triggers", "experiments"})
 def policy_digest(policy: Policy) -> str:
     """Return the sha256 of what a run depends on, with all defaults: equal for two files that amount to the same."""
     return canonical_digest(policy.model_dump(mode="json", exclude=set(AROUND)))
+
+
+def chosen_file(given: Path | str | None, settings: Settings) -> Path | None:
+    """Return the policy file that counts: the one that is given, else the setting's; None where there is neither."""
+    return Path(given) if given else settings.policy
 
 
 def load_policy(path: Path | None = None) -> Policy:

@@ -15,6 +15,9 @@ from registry.records import Decision, Evidence, ModelVersion, Trial
 from registry.transitions import Actor
 from tasks.promotion import gates
 
+TRIAL, APPROVAL = "experiment", "human approval"
+"""Gates that a version which is tried may still wait for."""
+
 
 def decide_and_carry_out(
     stores: Stores, evidence: Evidence, policy: Policy, actor: Actor
@@ -101,6 +104,27 @@ def trial_of(stores: Stores, model: str, version: str, recorded: Trial | None) -
                 result_digest=experiment.result_digest,
             )
     return recorded
+
+
+def not_tried_because(decision: Decision, evidence: Evidence) -> str | None:
+    """Say why a version is not put before live users by itself; None where it may be.
+
+    It may where live traffic is all that is still asked, besides a person's yes. It may not where a gate to production
+    fails, or where the examination left something open that a person must decide and nobody has.
+    """
+    if decision.verdict != "pending_approval":
+        return f"version {decision.version} is {decision.verdict} and not tried: {decision.reason}"
+    waiting = [gate.name for gate in decision.gates if gate.status == "PENDING"]
+    recommendation = evidence.report.recommendation if evidence.report else None
+    approved = APPROVAL not in waiting
+    if (approved or recommendation == "DEPLOY") and {*waiting} <= {TRIAL, APPROVAL}:
+        return None
+    left = [name for name in waiting if name not in {TRIAL, APPROVAL}]
+    why = f"validation recommends {recommendation}" + (f", and {', '.join(left)} waits" if left else "")
+    return (
+        f"version {decision.version} is not tried on live users before a person has looked at it: {why}; "
+        f"`ratchet approve {decision.model} {decision.version} --by NAME` lets the next check try it"
+    )
 
 
 def loadable(stores: Stores, version: ModelVersion) -> bool:

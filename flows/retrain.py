@@ -6,15 +6,14 @@ check → note → learn → experiment
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from prefect import flow
 
-from flows.experiments import start_experiment
+from flows.experiments import STAGES, start_experiment
 from flows.learn import learn
-from flows.policy import Policy, load_policy
-from flows.promotion import restore_champion
+from flows.policy import Policy, chosen_file, load_policy
+from flows.promotion import not_tried_because, restore_champion
 from flows.settings import Settings, load_settings
 from flows.stores import Stores, open_stores
 from flows.triggers import NOTHING, RETRAINED, Plan, agent_of, look, write_down
@@ -27,6 +26,13 @@ TOO_LITTLE = {"E7031", "E7101", "E7102", "E7103", "E7213"}
 """Errors that say that the log holds nothing, or too little, that could be learned."""
 BUSY = {"E7721"}
 """An experiment of the model runs already."""
+
+
+class Tried(NamedTuple):
+    """The experiment that was started, if any, and why a version is not tried though it could be."""
+
+    key: str | None = None
+    held: str | None = None
 
 
 @flow(name="retrain", flow_run_name="retrain {model}", log_prints=False, validate_parameters=True)
@@ -50,7 +56,7 @@ def retrain(
     Args:
         model: Name of the model.
         events: `log:` for everything in the event log, `log:AGENT` for one agent's events.
-        policy: Policy file (YAML); the defaults where it is left out.
+        policy: Policy file (YAML); where it is left out, that of the setting, else the defaults.
         strategy: As of `learn`; shadow tries the new version without serving it, rollback puts the previous champion
             back instead of learning.
         manual: Retrain in any case: no cooldown, no waiting for a running experiment.
@@ -62,17 +68,18 @@ def retrain(
         home: Ratchet's home, where it is not the worker's default.
 
     Returns:
-        {"model", "fired", "outcome", "reason", "checks", "learn", "experiment"}; the outcome is `not fired`, `dry run`,
-        `learned`, `nothing to learn` or `rolled back`.
+        {"model", "fired", "outcome", "reason", "checks", "learn", "experiment", "experiment_held"}; the outcome is
+        `not fired`, `dry run`, `learned`, `nothing to learn` or `rolled back`.
 
     Raises:
         SettingsError: E7823 another retrain of the model, or another run of `learn`, goes on.
         RatchetError: What `learn` raises.
     """
     settings = load_settings(home=home)
+    file = chosen_file(policy, settings)
     wish = {
-        "events": [events], "model": model, "policy": policy, "approve_as": approve_as, "strategy": strategy,
-        "trial": experiment, "home": home,
+        "events": [events], "model": model, "policy": None if file is None else str(file),
+        "approve_as": approve_as, "strategy": strategy, "trial": experiment, "home": home,
     }  # fmt: skip
     agent_of(events)
     if not by.strip():
@@ -86,19 +93,21 @@ def _retrain(
     settings: Settings, wish: dict[str, Any], request: Request, *, manual: bool, dry_run: bool
 ) -> dict[str, Any]:
     model, strategy, policy = wish["model"], wish["strategy"], wish["policy"]
-    stores, rules = open_stores(settings), load_policy(None if policy is None else Path(policy))
+    stores, rules = open_stores(settings), load_policy(chosen_file(policy, settings))
+    tried = Tried()
+    if wish["trial"] and strategy != "rollback" and not dry_run:
+        tried = _try_waiting(stores, rules, model, request.by)  # first, so that the triggers know of it
     found = look(stores, model, wish["events"][0], rules, datetime.now(UTC), request if manual else None)
     note = write_down(stores, model, found, by=request.by, dry_run=dry_run, strategy=strategy, policy=policy)
     show_checks(model, found)
     if dry_run:
-        return _told(model, found, "dry run")
-    tried = _try_waiting(stores, rules, model, request.by) if wish["trial"] else None
+        return _told(model, found, "dry run", tried)
     if not found.fired:
-        return _told(model, found, "not fired", experiment=tried)
+        return _told(model, found, "not fired", tried)
     try:
         if strategy == "rollback":
             done = restore_champion(settings, model, request.by, request.reason or found.reason, None)
-            result = {**_told(model, found, "rolled back"), "rollback": done}
+            result = {**_told(model, found, "rolled back", tried), "rollback": done}
         else:
             result = _learned(stores, rules, found, tried, wish, request.by)
     except RatchetError as error:
@@ -109,7 +118,7 @@ def _retrain(
 
 
 def _learned(
-    stores: Stores, rules: Policy, found: Check, tried: str | None, wish: dict[str, Any], by: str
+    stores: Stores, rules: Policy, found: Check, tried: Tried, wish: dict[str, Any], by: str
 ) -> dict[str, Any]:
     """Run the main job, and try what it made; say what came of it."""
     model = str(wish["model"])
@@ -118,50 +127,57 @@ def _learned(
     except (ExtractionError, FilteringError, CurationError) as error:
         if error.code not in TOO_LITTLE:
             raise
-        return {**_told(model, found, NOTHING, experiment=tried), "learn": {"error": str(error)}}
+        return {**_told(model, found, NOTHING, tried), "learn": {"error": str(error)}}
     outcome = NOTHING if summary["decision"] == "unchanged" else "learned"
-    held = None
     if outcome == "learned" and wish["trial"]:
-        try:
-            tried = _try(stores, rules, summary, wish["strategy"] == "shadow", by) or tried
-        except TriggerError as error:
-            if error.code not in BUSY:
-                raise
-            held = str(error)  # it waits in staging, and is tried once the running one has ended
-    return {**_told(model, found, outcome, experiment=tried), "learn": _short(summary), "experiment_held": held}
+        new = _try(stores, rules, model, summary["model"]["version"], by)
+        tried = Tried(new.key or tried.key, new.held or tried.held)
+    return {**_told(model, found, outcome, tried), "learn": _short(summary)}
 
 
-def _try(stores: Stores, rules: Policy, summary: dict[str, Any], shadow: bool, by: str) -> str | None:
-    """Start an experiment with a new version, where the gates left it in staging and there is a champion."""
-    model, version = summary["model"]["name"], summary["model"]["version"]
-    stage = stores.models.get(model, version).stage
+def _try(stores: Stores, rules: Policy, model: str, version: str, by: str) -> Tried:
+    """Start the experiment that a version awaits, where it was examined against the champion that serves.
+
+    One that is to serve is put before live users only where nothing but the experiment and a person's yes is missing. A
+    shadow serves nobody.
+    """
+    decision, evidence = stores.history.decisions(model, version)[-1]
     champion = stores.models.champion(model)
-    if stage not in ({"staging", "development"} if shadow else {"staging"}) or champion is None:
-        return None
-    mode: Literal["live", "shadow"] = "shadow" if shadow else "live"
-    return start_experiment(stores, rules.experiments, model, version, by, mode=mode).key
+    awaited = evidence.trial is not None and evidence.trial.status == "awaited"
+    if not awaited or champion is None or champion.version != evidence.champion:
+        return Tried()
+    mode: Literal["live", "shadow"] = "shadow" if evidence.strategy == "shadow" else "live"
+    if stores.models.get(model, version).stage not in STAGES[mode]:
+        return Tried()
+    held = not_tried_because(decision, evidence) if mode == "live" else None
+    if held is not None:
+        return Tried(held=held)
+    try:
+        return Tried(start_experiment(stores, rules.experiments, model, version, by, mode=mode).key)
+    except TriggerError as error:
+        if error.code not in BUSY:
+            raise
+        return Tried(held=str(error))  # it waits, and is tried once the running one has ended
 
 
-def _try_waiting(stores: Stores, rules: Policy, model: str, by: str) -> str | None:
-    """Start the experiment that the newest version in staging still awaits: a crash, or another one, came between."""
-    if stores.experiments.running(model):
-        return None
-    decisions = stores.history.decisions(model)
-    if not decisions:
-        return None
-    decision, evidence = decisions[-1]
-    if evidence.trial is None or evidence.trial.status != "awaited" or evidence.strategy == "shadow":
-        return None
-    champion = stores.models.champion(model)
-    if champion is None or champion.version != evidence.champion:
-        return None  # it was examined against another one
-    if stores.models.get(model, decision.version).stage != "staging" or _was_tried(stores, model, decision.version):
-        return None
-    return start_experiment(stores, rules.experiments, model, decision.version, by).key
+def _try_waiting(stores: Stores, rules: Policy, model: str, by: str) -> Tried:
+    """Start the experiment that a version still awaits, the newest first.
 
-
-def _was_tried(stores: Stores, model: str, version: str) -> bool:
-    return any(version in {arm.version for arm in each.arms} for each in stores.experiments.all(model))
+    A crash came between, or another experiment, or a person had to look at it first.
+    """
+    experiments = stores.experiments.all(model)
+    if any(each.state == "running" for each in experiments):
+        return Tried()
+    tried = {arm.version for each in experiments for arm in each.arms}
+    decided = {decision.version for decision, _ in stores.history.decisions(model)}
+    known = {version.version for version in stores.models.versions(model)}
+    held = None
+    for version in sorted(known & decided - tried, key=int, reverse=True):
+        found = _try(stores, rules, model, version, by)
+        if found.key is not None:
+            return found
+        held = held or found.held
+    return Tried(held=held)
 
 
 def _record(stores: Stores, model: str, checked: int, result: dict[str, Any]) -> None:
@@ -170,7 +186,7 @@ def _record(stores: Stores, model: str, checked: int, result: dict[str, Any]) ->
     stores.history.note(RETRAINED, model, {"check": checked, **body}, version=version)
 
 
-def _told(model: str, found: Check, outcome: str, experiment: str | None = None) -> dict[str, Any]:
+def _told(model: str, found: Check, outcome: str, tried: Tried) -> dict[str, Any]:
     return {
         "model": model,
         "fired": found.fired,
@@ -178,7 +194,8 @@ def _told(model: str, found: Check, outcome: str, experiment: str | None = None)
         "reason": found.reason,
         "checks": [each.model_dump(mode="json") for each in found.checks],
         "learn": None,
-        "experiment": experiment,
+        "experiment": tried.key,
+        "experiment_held": tried.held,
     }
 
 

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """What runs the tasks of a flow."""
     workers: int = Field(default=max(2, CPUS), ge=1, le=1024)
     """How many tasks run side by side. Results never depend on it."""
+    policy: Path | None = None
+    """Policy file where a command or a run names none; without it, the defaults."""
     mlflow_uri: str | None = Field(
         default=None, validation_alias=AliasChoices("RATCHET_MLFLOW_URI", "MLFLOW_TRACKING_URI")
     )
@@ -70,6 +72,24 @@ class Settings(BaseSettings):
     """Port that the gateway listens on; 0 for any that is free."""
     gateway_tokens: Path | None = None
     """File of bearer tokens, a line each: TOKEN SCOPE[,SCOPE...] with the scopes ingest, infer and admin."""
+    gateway_endpoint_keys: Path | None = None
+    """File of API keys for models that are served elsewhere, a line each: ADDRESS KEY."""
+    gateway_poll_seconds: float = Field(default=2.0, gt=0, le=3600)
+    """How often the gateway looks whether an alias has moved or an experiment has changed."""
+    gateway_answer_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """How long a model may take to answer, here or elsewhere."""
+    gateway_answers_at_once: int = Field(default=256, ge=1)
+    """Chat completions that may be under way."""
+    gateway_model_threads: int = Field(default=2, ge=1, le=1024)
+    """Threads in which models of the gateway's own process answer."""
+    gateway_chat_bytes: int = Field(default=1 << 20, ge=1)
+    """The largest body of a chat completion or of feedback."""
+    gateway_batch_bytes: int = Field(default=32 << 20, ge=1)
+    """The largest body of /events."""
+    gateway_requests_per_second: float = Field(default=10_000.0, ge=0)
+    """Requests a second that one token, or one address without tokens, may make for long; 0 for no limit."""
+    gateway_burst: int = Field(default=20_000, ge=1)
+    """Requests that one may make at once."""
     dask_scheduler: str | None = None
     """Address of a running Dask scheduler; without it, the runner `dask` starts a cluster on this machine."""
     partition_bytes: int | None = Field(default=None, ge=1024)
@@ -217,6 +237,8 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.update(_ALWAYS)
     layout = settings.layout
     os.environ["RATCHET_HOME"] = str(layout.root)
+    if settings.policy is not None:
+        os.environ["RATCHET_POLICY"] = str(settings.policy.expanduser().absolute())
     os.environ["MLFLOW_TRACKING_URI"] = settings.tracking_uri
     os.environ["PREFECT_LOCAL_STORAGE_PATH"] = str(layout.prefect / "storage")
     os.environ["PREFECT_TASK_RUNNER_THREAD_POOL_MAX_WORKERS"] = str(settings.workers)

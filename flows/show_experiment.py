@@ -15,6 +15,7 @@ from tasks.experiments.page import reach, ticks
 
 WIDTH, HEIGHT = 64, 15
 COLOURS = {"won": "green", "continue": "cyan", "lost": "red", "harm": "red", "inconclusive": "yellow", "stop": "yellow"}
+NUMBERS = ("units", "scored", "quality", "errors", "p95 ms", "cost", "champion", "challenger", "p")
 LEGEND = "estimate ●   bounds that hold at all times ▒   no lift ─   wanted lift ╌"
 
 
@@ -32,6 +33,8 @@ def show_status(experiment: Experiment, judgement: Judgement, margin: float, pag
             out.print(Text(line))
     _arms(judgement)
     out.print(Text(f"split: {judgement.split.reason}"))
+    if judgement.verdict != "continue" and experiment.state == "running":
+        out.print("the next run of the deployment `judge` acts on it", soft_wrap=True)
     if judgement.next_share is not None:
         out.print(Text(f"the next look gives each arm {judgement.next_share:.0%}"))
     out.print(Text(f"page: {page}"), soft_wrap=True)
@@ -39,13 +42,13 @@ def show_status(experiment: Experiment, judgement: Judgement, margin: float, pag
 
 def _arms(judgement: Judgement) -> None:
     out = console()
-    made = table("arm", "units", "scored", "quality", "errors", "p95 ms", "cost", right=("units", "scored"))
+    made = table("arm", "units", "scored", "quality", "errors", "p95 ms", "cost", right=NUMBERS)
     for arm in judgement.arms:
         cells = (arm.quality, arm.error_rate, arm.latency_p95, arm.cost)
         made.add_row(plain(f"{arm.name} ({arm.version})"), f"{arm.units:,}", f"{arm.outcomes:,}", *map(_short, cells))
     out.print()
     out.print(made)
-    made = table("guard", "champion", "challenger", "p", "")
+    made = table("guard", "champion", "challenger", "p", "state", right=NUMBERS)
     for found in judgement.comparisons:
         for guard in found.guards:
             state = Text("broken", style="red") if guard.broken else Text("holds", style="green")
@@ -59,11 +62,11 @@ def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:,.3g}"
 
 
-def show_experiments(experiments: Sequence[Experiment]) -> None:
+def show_experiments(experiments: Sequence[Experiment], model: str | None = None) -> None:
     """Print experiments as a table."""
     out = console()
     if not experiments:
-        out.print("no experiment yet")
+        out.print(f"no experiment{f' of {plain(model)}' if model else ''} yet")
         return
     made = table("experiment", "champion", "tried", "share", "mode", "state", "started", "reason")
     for each in experiments:
@@ -92,9 +95,10 @@ def plot(found: Comparison, margin: float) -> list[str]:
         rows.append(f"{level:+7.1%} │{''.join(cells)}")
     axis = [" "] * (WIDTH + 12)
     for count in ticks(pairs[-1]):
+        label = f"{count:,}"
         column = 9 + round((WIDTH - 1) * log(max(count, 1)) / max(log(pairs[-1]), 1e-9))
-        for place, letter in enumerate(f"{count:,}"):
-            axis[min(column + place, len(axis) - 1)] = letter
+        column = min(column, 9 + WIDTH - len(label))  # the last one ends where the plot ends
+        axis[column : column + len(label)] = label
     low, high = f"{found.low:+.1%}", "unknown" if found.high is None else f"{found.high:+.1%}"
     lift = "unknown" if found.lift is None else f"{found.lift:+.1%}"
     told = f"lift {lift}, between {low} and {high}, {found.pairs:,} pairs of units"

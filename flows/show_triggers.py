@@ -39,15 +39,24 @@ def show_triggers(found: dict[str, Any]) -> None:
 def show_retrain(done: dict[str, Any]) -> None:
     """Print what a retrain did."""
     out = console()
-    out.print(f"{plain(done['model'])}: {done['outcome']}; {plain(done['reason'])}", soft_wrap=True)
+    outcome = done["outcome"]
+    if outcome == "dry run":
+        outcome = f"dry run, {'a' if done['fired'] else 'no'} retrain would start"
+    out.print(f"{plain(done['model'])}: {outcome}; {plain(done['reason'])}", soft_wrap=True)
     if done["outcome"] not in {"not fired", "dry run"}:
-        out.print(plain(_came_of(done)), soft_wrap=True)
+        if came := "; ".join(_parts(done)):
+            out.print(plain(came), soft_wrap=True)
     else:
         out.print(f"`ratchet triggers {plain(done['model'])}` shows every trigger's numbers", soft_wrap=True)
 
 
 def _came_of(outcome: dict[str, Any]) -> str:
-    learned, parts = outcome.get("learn") or {}, [outcome["outcome"]]
+    return "; ".join([outcome["outcome"], *_parts(outcome)])
+
+
+def _parts(outcome: dict[str, Any]) -> list[str]:
+    """Return what became of a retrain that started, in a few words each."""
+    learned, parts = outcome.get("learn") or {}, list[str]()
     if "version" in learned:
         parts.append(f"version {learned['version']} is {learned['decision'].replace('_', ' ')} ({learned['reason']})")
     if "error" in learned:
@@ -58,7 +67,7 @@ def _came_of(outcome: dict[str, Any]) -> str:
         parts.append(outcome["experiment_held"])
     if outcome.get("rollback"):
         parts.append(f"version {outcome['rollback']['version']} serves again")
-    return "; ".join(parts)
+    return parts
 
 
 def _shown(kind: str, value: float | None) -> str:

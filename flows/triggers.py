@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from flows.log_input import PREFIX, is_log
-from flows.policy import Policy, load_policy
+from flows.policy import Policy, chosen_file, load_policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry.errors import TriggerError
@@ -42,7 +42,7 @@ PLANS: tuple[str, ...] = get_args(Plan)
 def triggers_now(settings: Settings, model: str, policy: Path | None = None, events: str = PREFIX) -> dict[str, Any]:
     """Return what each trigger says at this moment. It is a look: nothing is written down."""
     stores, moment = open_stores(settings), datetime.now(UTC)
-    found = look(stores, model, events, load_policy(policy), moment)
+    found = look(stores, model, events, load_policy(chosen_file(policy, settings)), moment)
     return {"model": model, "time": moment.isoformat(timespec="microseconds"), **found.model_dump(mode="json")}
 
 
@@ -286,7 +286,7 @@ def run_retrain(
     if strategy not in PLANS:
         raise TriggerError("E7703", f"there is no strategy {strategy[:40]!r}", f"give one of {', '.join(PLANS)}")
     agent_of(events)
-    load_policy(policy)  # what is wrong with it is told before anything is started
+    load_policy(chosen_file(policy, settings))  # what is wrong with it is told before anything is started
     with engine(settings) as live:
         from flows.retrain import retrain  # while the embedded server starts
 

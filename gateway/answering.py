@@ -13,6 +13,7 @@ from typing import NamedTuple
 import httpx
 
 from gateway import proxy
+from gateway.auth import load_keys
 from gateway.chat import ChatRequest, chunks, completion, usage
 from gateway.config import GatewayConfig
 from gateway.executions import Answered, Asked, By, execution
@@ -53,7 +54,7 @@ class Answering:
         self._config, self._metrics, self._write = config, metrics, write
         self._threads = ThreadPoolExecutor(config.model_threads, "gateway-model")
         self._unseen = ThreadPoolExecutor(1, "gateway-shadow")
-        self._http = proxy.client(config.answer_seconds)
+        self._http = proxy.client(config.answer_seconds, load_keys(config.endpoint_keys))
         self._shadows: asyncio.Queue[_Shadowed] = asyncio.Queue(config.shadow_queue)
         self._worker = asyncio.get_running_loop().create_task(self._answer_shadows())
         self._under_way = 0

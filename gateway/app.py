@@ -14,12 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from gateway import openapi
 from gateway.answering import Answering
-from gateway.auth import load_tokens
-from gateway.completions import check_served, chosen, complete, explained
+from gateway.auth import load_keys, load_tokens
+from gateway.completions import check_served, chosen, complete, explained, served_models
 from gateway.config import GatewayConfig
 from gateway.events_http import read_events
 from gateway.feedback import read_feedback
@@ -108,6 +107,10 @@ class Gateway:
         """Answer with the champion, or with the arm of the running experiment."""
         return await complete(request, self.config, self.models, self.answering)
 
+    async def listed(self) -> Response:
+        """List the models that are served, in OpenAI's form."""
+        return _json(await served_models(self.models))
+
     async def events(self, request: Request) -> Response:
         """Append CloudEvents to the log; they are on disk when this answers."""
         body = await read_body(request, self.config.batch_bytes)
@@ -163,9 +166,11 @@ def create_app(config: GatewayConfig) -> FastAPI:
     """Return the gateway as an ASGI application.
 
     Raises:
-        SettingsError: E7870 no tokens and an address that others reach, E7871 the file of tokens is not usable.
+        SettingsError: E7870 no tokens and an address that others reach, E7871 the file of tokens or of endpoint keys
+            is not usable.
     """
     tokens = load_tokens(config.tokens, config.host)
+    load_keys(config.endpoint_keys)  # so that a fault is told before anything is opened
     gateway = Gateway(config)
     app = FastAPI(
         title="Ratchet gateway",
@@ -177,12 +182,11 @@ def create_app(config: GatewayConfig) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.gateway = gateway
-    # This path is the busiest by far; FastAPI's own routing, which only describes it, would take as long as its work.
-    app.router.routes.append(Route("/events", gateway.events, methods=["POST"]))
     post, get, problems = ["POST"], ["GET"], openapi.PROBLEMS
     app.add_api_route(
         "/v1/chat/completions", gateway.chat, methods=post, openapi_extra=openapi.CHAT, responses=problems
     )
+    app.add_api_route("/v1/models", gateway.listed, methods=get, responses=problems)
     app.add_api_route("/events", gateway.events, methods=post, openapi_extra=openapi.EVENTS, responses=openapi.OUTCOME)
     app.add_api_route("/feedback", gateway.feedback, methods=post, openapi_extra=openapi.FEEDBACK, responses=problems)
     app.add_api_route("/route", gateway.route, methods=get, responses=problems)
@@ -200,7 +204,11 @@ def create_app(config: GatewayConfig) -> FastAPI:
 
     app.openapi = described  # type: ignore[method-assign]
     app.add_middleware(
-        Front, tokens=tokens, buckets=Buckets(config.requests_per_second, config.burst), metrics=gateway.metrics
+        Front,
+        posts={"/v1/chat/completions": gateway.chat, "/events": gateway.events, "/feedback": gateway.feedback},
+        tokens=tokens,
+        buckets=Buckets(config.requests_per_second, config.burst),
+        metrics=gateway.metrics,
     )
     return app
 

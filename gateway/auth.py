@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens with scopes, read from a file, compared in constant time."""
+"""Who may do what: bearer tokens with scopes, compared in constant time; and the keys of models served elsewhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ipaddress
 import stat
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.problems import FORBIDDEN, UNAUTHORIZED, WRONG_HOST, Problem
 from registry.errors import SettingsError, listed
@@ -111,21 +112,65 @@ def load_tokens(path: Path | None, host: str) -> Tokens:
     return Tokens(tokens)
 
 
-def _read(path: Path) -> list[_Token]:
+def load_keys(path: Path | None) -> dict[str, str]:
+    """Read the file of API keys for models that are served elsewhere: `ADDRESS KEY` a line; return origin → key.
+
+    A key goes to its own scheme, host and port only: whoever may set a tag in MLflow must not learn it.
+
+    Raises:
+        SettingsError: E7871 the file cannot be read, others may read it, or its lines are wrong; no message repeats a
+            key.
+    """
+    if path is None:
+        return {}
+    lines, faults = _secrets(path, "endpoint keys", "RATCHET_GATEWAY_ENDPOINT_KEYS")
+    keys: dict[str, str] = {}
+    for number, words in lines:
+        origin = origin_of(words[0])
+        if len(words) != 2 or not words[1].isascii():
+            faults.append(f"line {number} is not an address and its key")
+        elif origin is None:
+            faults.append(f"line {number} begins with no address such as https://HOST")
+        elif origin in keys:
+            faults.append(f"line {number} repeats an address")
+        else:
+            keys[origin] = words[1]
+    if faults:
+        raise SettingsError(
+            "E7871", f"the file of endpoint keys {path}: {listed(faults)}", "write `ADDRESS KEY` a line"
+        )
+    return keys
+
+
+def origin_of(address: str) -> str | None:
+    """Return scheme, host and port of an address, None where it has none."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}:{port}" if port and parts.hostname else None
+
+
+def _secrets(path: Path, kind: str, variable: str) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """Return the words of each line of a file of secrets by its number, and what is wrong with the file as a whole."""
     try:
         mode = path.stat().st_mode
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise SettingsError(
-            "E7871", f"the file of tokens {path} cannot be read: {reason}", "correct RATCHET_GATEWAY_TOKENS"
-        ) from None
+        what = f"the file of {kind} {path} cannot be read: {reason}"
+        raise SettingsError("E7871", what, f"correct {variable}") from None
     faults = ["every user of this machine may read it (`chmod 600` it)"] if mode & stat.S_IROTH else []
+    said = [(number, line.split()) for number, line in enumerate(lines, 1)]
+    return [(number, words) for number, words in said if words and not words[0].startswith("#")], faults
+
+
+def _read(path: Path) -> list[_Token]:
+    lines, faults = _secrets(path, "tokens", "RATCHET_GATEWAY_TOKENS")
     tokens: dict[bytes, _Token] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        token = _token(number, line.split(), faults)
+    for number, words in lines:
+        token = _token(number, words, faults)
         if token is not None and token.digest in tokens:
             faults.append(f"line {number} repeats a token")
         elif token is not None:

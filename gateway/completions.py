@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import uuid
+from datetime import datetime
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -134,6 +135,23 @@ def explained(choice: Choice) -> dict[str, str | None]:
         "shadow": choice.shadow.number if choice.shadow is not None else None,
         "why": choice.why,
     }
+
+
+async def served_models(models: Models) -> dict[str, object]:
+    """Return the models that are served, each under the name that a chat completion asks for it by."""
+    if not models.looked:
+        await _started(models)
+    champions = {name: route.versions.get(route.champion or "") for name, route in models.snapshot.routes.items()}
+    data = [
+        {"id": name, "object": "model", "created": _seconds(found.servable.version.created), "owned_by": "ratchet"}
+        for name, found in sorted(champions.items())
+        if found is not None
+    ]
+    return {"object": "list", "data": data}
+
+
+def _seconds(time: str | None) -> int:
+    return int(datetime.fromisoformat(time).timestamp()) if time else 0
 
 
 def check_served(models: Models) -> dict[str, object]:

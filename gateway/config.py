@@ -29,6 +29,8 @@ class GatewayConfig(Record):
     """0 for any port that is free."""
     tokens: Path | None = None
     """File of bearer tokens; without it the gateway listens on loopback only."""
+    endpoint_keys: Path | None = None
+    """File of API keys for models that are served elsewhere."""
     source: str = "ratchet/gateway"
     """`source` of the events that the gateway itself logs."""
     poll_seconds: float = Field(default=2.0, gt=0)

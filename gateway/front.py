@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import Tokens, check_host, require
@@ -27,14 +28,26 @@ SCOPES: Mapping[str, str | None] = {
 }
 """The scope that each path asks for; None for those that are open to everybody who can connect."""
 OTHER = "other"
+Handler = Callable[[Request], Awaitable[Response]]
 _log = logging.getLogger(__name__)
 
 
 class Front:
-    """The outermost layer: admits requests, counts them, and turns whatever goes wrong into a problem."""
+    """The outermost layer: admits requests, counts them, and turns whatever goes wrong into a problem.
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, buckets: Buckets, metrics: Metrics) -> None:
-        self._app, self._tokens, self._buckets, self._metrics = app, tokens, buckets, metrics
+    Args:
+        app: Answers all other requests.
+        posts: What answers a POST to these paths. They are the busiest, and the framework's layers in between would
+            take a quarter of the event loop's time.
+        tokens: Who is let in.
+        buckets: How often.
+        metrics: Where it is counted.
+    """
+
+    def __init__(
+        self, app: ASGIApp, posts: Mapping[str, Handler], tokens: Tokens, buckets: Buckets, metrics: Metrics
+    ) -> None:
+        self._app, self._posts, self._tokens, self._buckets, self._metrics = app, posts, tokens, buckets, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,7 +65,12 @@ class Front:
         path = scope["path"]
         try:
             self._admit(scope, path)
-            await self._app(scope, receive, noting)
+            handler = self._posts.get(path) if scope["method"] == "POST" else None
+            if handler is None:
+                await self._app(scope, receive, noting)
+            else:
+                response = await handler(Request(scope, receive))
+                await response(scope, receive, noting)
         except ClientDisconnect:
             _log.debug("the caller of %s hung up", path)
         except Exception as error:

@@ -126,11 +126,21 @@ class Ingest:
 
 def _append(log: EventLog, requests: list[Sequence[bytes]]) -> list[Outcome]:
     events = [event for request in requests for event in request]
-    done = log.append(events)
+    done = _appended(log, events)
     if not done.rejected and not (done.duplicate and done.appended):  # all is well, or all was there: nearly always
         new = bool(done.appended)
         return [Outcome(len(request) * new, len(request) * (not new), []) for request in requests]
     return _shared_out(requests, {rejected.position: rejected for rejected in done.rejected}, _new(log, done))
+
+
+def _appended(log: EventLog, events: Sequence[bytes]) -> Appended:
+    try:
+        return log.append(events)
+    except RatchetError as error:
+        if not getattr(error.__cause__, "connection_invalidated", False):
+            raise
+        # The server closed the connection while it lay idle, or fell over. The log takes an event once, so try again.
+        return log.append(events)
 
 
 def _shared_out(

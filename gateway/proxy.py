@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Mapping
 from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 
+from gateway.auth import origin_of
 from gateway.chat import DONE, sse
 from gateway.problems import BUSY, MALFORMED, MODEL_FAILED, MODEL_LATE, Problem
 from registry.serving import Servable
@@ -60,11 +61,25 @@ class Streamed:
             self.parts.append(delta["content"])
 
 
-def client(answer_seconds: float) -> httpx.AsyncClient:
+class Keys(httpx.Auth):
+    """Gives each server the key that was named for it, and no other server any."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = keys
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the key."""
+        key = self._keys.get(origin_of(str(request.url)) or "")
+        if key is not None:
+            request.headers["authorization"] = f"Bearer {key}"
+        yield request
+
+
+def client(answer_seconds: float, keys: Mapping[str, str]) -> httpx.AsyncClient:
     """Return a client for all endpoints; it keeps connections open and follows no redirect."""
     limits = httpx.Limits(max_connections=512, max_keepalive_connections=64)
     timeout = httpx.Timeout(answer_seconds, connect=min(5.0, answer_seconds))
-    return httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+    return httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, auth=Keys(keys) if keys else None)
 
 
 def request_body(servable: Servable, body: bytes, *, stream: bool) -> bytes:
@@ -167,6 +182,8 @@ def _refused(servable: Servable, status: int) -> Problem:
         return Problem(MALFORMED, f"the server of {name} refused the request with {status}", "correct the request")
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return Problem(BUSY, "the model's server is busy", "come again", {"retry-after": "1"})
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        return _failed(servable, f"it answered {status}: RATCHET_GATEWAY_ENDPOINT_KEYS has no key that it takes")
     return _failed(servable, f"it answered {status}")
 
 

@@ -16,7 +16,6 @@ import os
 import signal
 import tempfile
 import threading
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,6 +24,7 @@ from typing import Any
 import msgspec
 
 from registry.errors import SettingsError
+from registry.event_rows import new_id
 from registry.events import EventLog
 from registry.home import Home, now
 from registry.spool import Spool
@@ -118,7 +118,7 @@ class UsageLogger:
             quality: 0 to 100, where it is known at once.
             extra: More fields of the event's `data`.
         """
-        trace = trace_id if trace_id is not None else uuid.uuid4().hex
+        trace = trace_id if trace_id is not None else new_id()
         text = isinstance(query, str)
         data = {
             **extra,
@@ -163,7 +163,7 @@ class UsageLogger:
 
     def _put(self, kind: str, data: dict[str, Any]) -> None:
         event = {
-            "specversion": "1.0", "id": uuid.uuid4().hex, "source": self.source, "type": kind, "time": now(),
+            "specversion": "1.0", "id": new_id(), "source": self.source, "type": kind, "time": now(),
             "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
         try:
@@ -184,6 +184,9 @@ class UsageLogger:
             logger.error("%d events are none, first %s: %s", len(done.rejected), first.code, first.reason)
 
     def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._spool.when_free(lambda: self._stop(number, frame))
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         self._spool.flush(5.0)
         before = self._before
         if callable(before):

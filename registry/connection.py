@@ -122,6 +122,8 @@ def _client(uri: str) -> Any:
 
     # MLflow logs each database error with its traceback and raises it as well; we report it, once.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # A version that an earlier Ratchet trained is verified by its digests; that it says so at each load helps nobody.
+    logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

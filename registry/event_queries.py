@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry.errors import ExtractionError
-from registry.event_rows import COLUMNS, EXECUTION, PLANNING, microseconds, trace_key
+from registry.event_rows import COLUMNS, EXECUTION, MAX_NAME, PLANNING, microseconds
 
 TRACES = (EXECUTION, PLANNING)
 """Types of the events that are traces."""
@@ -66,7 +66,7 @@ def conditions(where: Query) -> list[sa.ColumnElement[bool]]:
     several = ((c.type, where.types), (c.model_version, where.model_versions), (c.domain, where.domains))
     found: list[sa.ColumnElement[bool]] = [column.in_(list(values)) for column, values in several if values]
     if where.trace_ids:
-        found += [c.trace_key.in_([trace_key(name) for name in where.trace_ids]), c.trace_id.in_(list(where.trace_ids))]
+        found.append(c.trace_id.in_([name[:MAX_NAME] for name in where.trace_ids]))
     if where.experiment is not None:
         found.append(c.experiment == where.experiment)
     if where.shadow is not None:
@@ -88,24 +88,10 @@ def _in_window(where: Query) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def narrowed(connection: sa.Connection, where: Query) -> Query:
-    """Return a query with the offsets between which the events of its time lie: a reader goes straight there."""
-    if where.since is None and where.until is None:
-        return where
-    c = events.c
-    inside = [c.time >= moment(where.since)] if where.since is not None else []
-    inside += [c.time < moment(where.until)] if where.until is not None else []
-    first, last = connection.execute(sa.select(sa.func.min(c.sequence), sa.func.max(c.sequence)).where(*inside)).one()
-    upto = last or 0
-    return where._replace(
-        after=max(where.after, (first or 1) - 1), upto=upto if where.upto is None else min(upto, where.upto)
-    )
-
-
 def _of_agent(agent: str) -> sa.ColumnElement[bool]:
     """An event is its agent's; feedback, which does not say one, is its trace's agent's."""
     c, trace = events.c, events.alias("trace")
-    its = sa.exists().where(trace.c.trace_key == c.trace_key, trace.c.agent == agent)
+    its = sa.exists().where(trace.c.trace_id == c.trace_id, trace.c.agent == agent)
     return sa.or_(c.agent == agent, sa.and_(c.agent.is_(None), its))
 
 
@@ -124,11 +110,11 @@ def _of_feedback(wanted: str | None) -> list[sa.ColumnElement[bool]]:
         return []
     said, later = events.alias("said"), events.alias("later")
     overtaken = sa.exists().where(
-        later.c.trace_key == said.c.trace_key,
+        later.c.trace_id == said.c.trace_id,
         later.c.score.is_not(None),
         sa.tuple_(later.c.time, later.c.sequence) > sa.tuple_(said.c.time, said.c.sequence),
     )
-    last = [said.c.trace_key == events.c.trace_key, said.c.score.is_not(None)]
+    last = [events.c.shadow == 0, said.c.trace_id == events.c.trace_id, said.c.score.is_not(None)]
     if wanted != "any":
         last += [said.c.score < GOOD_FROM if wanted == "negative" else said.c.score >= GOOD_FROM, ~overtaken]
     return [sa.exists().where(*last)]

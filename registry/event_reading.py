@@ -31,8 +31,8 @@ class Task(msgspec.Struct, gc=False):
     """What the agent was asked to do."""
 
     domain: str | None = None
-    instruction: Any = None
-    input: Any = None
+    instruction: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
 
 
 class Data(msgspec.Struct, gc=False):
@@ -43,8 +43,8 @@ class Data(msgspec.Struct, gc=False):
     model_version: str | int | None = None
     task: Task | None = None
     domain: str | None = None
-    output: Any = None
-    plan: Any = None
+    output: msgspec.Raw = msgspec.Raw()
+    plan: msgspec.Raw = msgspec.Raw()
     status: str | None = None
     quality_score: float | None = None
     feedback: Feedback | list[Feedback] | None = None
@@ -105,23 +105,23 @@ _encode = msgspec.json.Encoder().encode
 
 def read_body(event: bytes | str | Mapping[str, Any]) -> bytes:
     """Return an event as one line of JSON."""
-    if isinstance(event, str):
-        try:
-            event = event.encode()
-        except UnicodeEncodeError:
-            raise NotAnEventError("E7029", "it has a lone surrogate") from None
-    if isinstance(event, bytes | bytearray | memoryview):
-        body = bytes(event).strip().removeprefix(_BOM)
-    else:
-        try:
-            body = _encode(event)
-        except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
-            raise NotAnEventError("E7021", f"it cannot be written as JSON: {error}") from None
+    body = (event if type(event) is bytes else _as_bytes(event)).strip().removeprefix(_BOM)
     if len(body) > MAX_BYTES:
         raise NotAnEventError("E7028", f"it has {len(body)} bytes, the limit is {MAX_BYTES}")
     if body.count(b"{") + body.count(b"[") > MAX_NESTING and (levels := _nesting(body)) > MAX_NESTING:
         raise NotAnEventError("E7027", f"{levels} levels of nesting, the limit is {MAX_NESTING}")
     return body.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in body or b"\r" in body else body
+
+
+def _as_bytes(event: bytes | str | bytearray | memoryview | Mapping[str, Any]) -> bytes:
+    try:
+        if isinstance(event, str):
+            return event.encode()
+        return bytes(event) if isinstance(event, bytes | bytearray | memoryview) else _encode(event)
+    except (TypeError, ValueError, UnicodeEncodeError, RecursionError) as error:
+        if isinstance(event, str):
+            raise NotAnEventError("E7029", "it has a lone surrogate") from None
+        raise NotAnEventError("E7021", f"it cannot be written as JSON: {error}") from None
 
 
 def _nesting(body: bytes) -> int:
@@ -138,16 +138,15 @@ def _nesting(body: bytes) -> int:
 def read_event(body: bytes) -> Event:
     """Return the typed event of a body; the exact reading where the fast one refuses."""
     try:
-        event = _exact(body) if b"\\u0000" in body else _decode(body)
+        escaped = b"\\" in body and b"\\u0000" in body
+        event = _exact(body) if escaped else _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         event = _exact(body)
     if event.specversion != "1.0":
         raise NotAnEventError("E7024", f"specversion is {event.specversion[:40]!r}, not '1.0'")
-    for name, value in (("id", event.id), ("source", event.source), ("type", event.type)):
-        if not value:
-            raise NotAnEventError("E7023", f"attribute {name} is empty")
-        if "\x00" in value:
-            raise NotAnEventError("E7030", f"NUL character in {name}")
+    if not (event.id and event.source and event.type):
+        name = next(name for name in ("id", "source", "type") if not getattr(event, name))
+        raise NotAnEventError("E7023", f"attribute {name} is empty")
     return event
 
 
@@ -160,6 +159,11 @@ def _exact(body: bytes) -> Event:
         raise NotAnEventError("E7021", f"{error.msg} at character {error.pos}") from None
     if not isinstance(value, dict):
         raise NotAnEventError("E7022", "it is JSON, but not an object")
+    _check_attributes(value)
+    return _lenient(value)
+
+
+def _check_attributes(value: dict[str, Any]) -> None:
     for name in ("specversion", "id", "source", "type"):
         if value.get(name) is None:
             raise NotAnEventError("E7023", f"attribute {name} is missing")
@@ -167,7 +171,8 @@ def _exact(body: bytes) -> Event:
             raise NotAnEventError("E7025", f"{name} is not a string")
         if _SURROGATE.search(value[name]):
             raise NotAnEventError("E7029", f"lone surrogate in {name}")
-    return _lenient(value)
+        if "\x00" in value[name]:
+            raise NotAnEventError("E7030", f"NUL character in {name}")
 
 
 def _integer(digits: str) -> int | float:
@@ -182,20 +187,29 @@ def _lenient(value: dict[str, Any]) -> Event:
     """Return an event without the fields that are of a wrong type."""
     event = Event(value["specversion"], value["id"], value["source"], value["type"], _name(value.get("time")))
     if isinstance(data := value.get("data"), dict):
-        made = Data(output=data.get("output"), plan=data.get("plan"), shadow=data.get("shadow") is True)
+        made = Data(output=_raw(data.get("output")), plan=_raw(data.get("plan")), shadow=data.get("shadow") is True)
         for name in _NAMES:
             setattr(made, name, _name(data.get(name)))
         for name in _AMOUNTS:
             setattr(made, name, _number(data.get(name)))
         made.value = _judged(data.get("value"))
         if isinstance(task := data.get("task"), dict):
-            made.task = Task(_name(task.get("domain")), task.get("instruction"), task.get("input"))
+            made.task = Task(_name(task.get("domain")), _raw(task.get("instruction")), _raw(task.get("input")))
         given = data.get("feedback")
         several = given if isinstance(given, list) else [given]
         found = [each for each in several if isinstance(each, dict)]
         made.feedback = [Feedback(_name(each.get("kind")), _judged(each.get("value"))) for each in found]
         event.data = made
     return event
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    """Return a value as JSON; nothing for none."""
+    return (
+        msgspec.Raw()
+        if value is None
+        else msgspec.Raw(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    )
 
 
 def _name(value: Any) -> str | None:

@@ -6,12 +6,17 @@ Anything that is a CloudEvent becomes a row, whatever its type and its data; a f
 from __future__ import annotations
 
 import json
+import os
 import struct
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b
+from functools import lru_cache
+from hashlib import blake2b, sha1
 from typing import Any, NamedTuple
+
+import msgspec
 
 from registry.event_reading import Data, Event, Feedback, NotAnEventError, read_body, read_event
 from registry.scores import MAX_DOUBLE, feedback_score, in_range
@@ -27,7 +32,14 @@ COLUMNS = (
     "cost", "failed", "shadow", "body",
 )  # fmt: skip
 """Of the table `events`, without its number."""
+LONGEST_ID = 48
+"""Bytes of an id that is its own key. The digest that stands for a longer one is longer than that."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_GIVEN = msgspec.Raw()
+_NOT_ASKED = (_NOT_GIVEN, _NOT_GIVEN)
+_SPACE = b" \t\r\n"
+_LOWER = bytes(range(256)).lower()
+_encode = msgspec.json.Encoder().encode
 _key_number = struct.Struct("<q").unpack
 _notes: Counter[str] = Counter()
 """Nobody reads what is noted here of scores that are missing."""
@@ -74,9 +86,25 @@ def trace_key(trace_id: str) -> int:
     return number
 
 
+def new_id() -> str:
+    """Return an id that nobody has, 32 hexadecimal digits that grow with time: what is near in time is near on disk."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
 def event_key(source: str, identity: str) -> bytes:
-    """Return the digest of (source, id), under which an event is kept once."""
-    return blake2b(f"{len(source)}:{source}{identity}".encode(), digest_size=16).digest()
+    """Return what stands for (source, id), under which an event is kept once: a digest of the source, and the id.
+
+    The id as it is: ids that grow with time lie side by side in the index, where digests would touch all of it.
+    """
+    key = identity.encode()
+    if len(key) > LONGEST_ID:
+        key = blake2b(key, digest_size=LONGEST_ID + 8).digest()
+    return _source_key(source) + key
+
+
+@lru_cache(maxsize=1024)
+def _source_key(source: str) -> bytes:
+    return blake2b(source.encode(), digest_size=8).digest()
 
 
 # --- from an event to a row ----------------------------------------------------------------------------------------
@@ -87,10 +115,10 @@ def _row(event: Event, body: bytes, now: int) -> tuple[Any, ...]:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise NotAnEventError("E7020", f"{error.reason} at byte {error.start}") from None
-    key, time = event_key(event.source, event.id), now if event.time is None else _time(event.time, now)
+    key, when = event_key(event.source, event.id), now if event.time is None else _time(event.time, now)
     data = event.data
     if data is None:
-        return (key, time, None, None, event.type, *_NOTHING, 0, 0, text)
+        return (key, when, None, None, event.type, *_NOTHING, 0, 0, text)
     trace, user, task = _short(data.trace_id), _short(data.user), data.task
     unit = user if data.unit is None and data.user is not None else _short(data.unit or data.session_id)
     domain = data.domain if task is None or task.domain is None else task.domain
@@ -99,7 +127,7 @@ def _row(event: Event, body: bytes, now: int) -> tuple[Any, ...]:
         kind, value, score = _feedback(event.type, data)
     quality = data.quality_score
     return (
-        key, time, None if trace is None else trace_key(trace), _content(event.type, data), event.type, trace,
+        key, when, None if trace is None else trace_key(trace), _content(event.type, data), event.type, trace,
         _short(data.agent), _short(data.model_version), _short(domain), _short(data.experiment), _short(data.arm), unit,
         user, kind, value, None if quality is None else in_range(quality, 100.0, _notes), score,
         _amount(data.latency_ms), _amount(data.tokens_in), _amount(data.tokens_out), _amount(data.cost),
@@ -147,12 +175,31 @@ def _feedback(type_: str, data: Data) -> tuple[str | None, str | None, float | N
 
 def _content(type_: str, data: Data) -> int | None:
     """Return a digest of what a trace says: the same for two whose texts differ in case and space alone."""
-    said = data.output if data.output is not None else data.plan
-    if said is None:
+    said = _given(data.output) or _given(data.plan)
+    if not said:
         return None
-    task = data.task
-    parts = (type_, data.agent, task and task.instruction, task and task.input, said)
-    joined = "\x1f".join([part if isinstance(part, str) else repr(part) for part in parts])
-    text = joined.lower().encode("utf-8", "replace").translate(None, b" \t\r\n")
-    number: int = _key_number(blake2b(text, digest_size=8).digest())[0]
+    whose, task = f"{type_}\x1f{data.agent or ''}".encode(), data.task
+    asked = _NOT_ASKED if task is None else (_given(task.instruction), _given(task.input))
+    text = b"\x1f".join((whose, said, *asked))
+    if text.isascii() and b"\\" not in text:  # then it says what the JSON says
+        text = text.translate(_LOWER, _SPACE)
+    else:
+        joined = "\x1f".join((whose.decode(), _said(said), *map(_said, asked)))
+        text = joined.lower().encode("utf-8", "replace").translate(None, _SPACE)
+    number: int = _key_number(sha1(text, usedforsecurity=False).digest()[:8])[0]
     return number
+
+
+def _given(part: msgspec.Raw) -> msgspec.Raw:
+    return part if len(part) != 4 or bytes(part) != b"null" else _NOT_GIVEN
+
+
+def _said(part: msgspec.Raw) -> str:
+    """Return JSON without the escapes that it may or may not use in texts."""
+    if not part:
+        return ""
+    try:
+        value = msgspec.json.decode(part)
+    except msgspec.DecodeError:  # a number that only the exact reading takes
+        return bytes(part).decode("utf-8", "replace")
+    return f'"{value}"' if isinstance(value, str) else _encode(value).decode("utf-8", "replace")

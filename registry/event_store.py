@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from registry import database
 from registry.errors import SettingsError
-from registry.event_queries import Query, literal, narrowed, select
+from registry.event_memory import uncollected
+from registry.event_queries import Query, literal, select
 from registry.event_rows import COLUMNS
+from registry.event_zones import narrowed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _NAMES = ", ".join(COLUMNS)
+AT_ONCE = 20
+"""Rows that one INSERT of SQLite takes: some, because each statement costs as much as a row."""
+_ROW = f"({', '.join('?' * len(COLUMNS))})"
 # SQLite counts `sequence` up by itself, and not for a row that it ignores.
-_INSERT_SQLITE = f"INSERT OR IGNORE INTO events ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_INSERT_SQLITE = f"INSERT OR IGNORE INTO events ({_NAMES}) VALUES "  # noqa: S608
+_INSERT_ONE, _INSERT_SEVERAL = _INSERT_SQLITE + _ROW, _INSERT_SQLITE + ", ".join([_ROW] * AT_ONCE)
 _STAGING = f"""CREATE TEMPORARY TABLE IF NOT EXISTS arriving ON COMMIT DELETE ROWS
     AS SELECT 0::bigint AS place, {_NAMES} FROM events WITH NO DATA"""  # noqa: S608
 _COPY = f"COPY arriving (place, {_NAMES}) FROM STDIN (FORMAT BINARY)"
@@ -27,8 +34,10 @@ _INSERT_POSTGRES = f"""INSERT INTO events (sequence, {_NAMES})
 _POSTGRES_TYPES = (
     "int8", "bytea", "int8", "int8", "int8", *("text",) * 11, *("float8",) * 6, "int2", "int2", "text",
 )  # fmt: skip
-FETCHED = 2_048
-"""Rows that are Python objects at a time: more of them and the garbage collector takes most of the time."""
+FETCHED = 512
+"""Rows that are Python objects at a time: so few stay in the processor's caches."""
+LARGEST = 1 << 28
+"""Bytes after which a batch ends, however few its rows are."""
 HIDDEN = ("key", "trace_key", "content")
 PUBLIC = ("offset", *(name for name in COLUMNS if name not in HIDDEN))
 """Columns of the log that a reader sees."""
@@ -37,8 +46,18 @@ PUBLIC = ("offset", *(name for name in COLUMNS if name not in HIDDEN))
 def insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
     """Insert the rows whose key is not there yet, in their order, and return how many those are."""
     if connection.dialect.name == "sqlite":
-        return connection.exec_driver_sql(_INSERT_SQLITE, list(rows)).rowcount
+        return _insert_sqlite(connection, rows)
     return _insert_postgres(connection, rows)
+
+
+def _insert_sqlite(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    whole = len(rows) - len(rows) % AT_ONCE
+    several = [tuple(chain.from_iterable(rows[first : first + AT_ONCE])) for first in range(0, whole, AT_ONCE)]
+    inserted = 0
+    for statement, values in ((_INSERT_SEVERAL, several), (_INSERT_ONE, rows[whole:])):
+        if values:
+            inserted += connection.exec_driver_sql(statement, list(values)).rowcount
+    return inserted
 
 
 def _insert_postgres(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
@@ -79,23 +98,31 @@ def _stream_sqlite(
     Arrow's driver brings another copy of the library. Two in one process take away each other's locks on the file and
     delete each other's WAL: what is committed then is lost.
     """
+    with database.explained(engine), engine.connect() as connection:
+        rows = connection.connection.cursor()
+        rows.execute(literal(engine, statement))
+        while batch := _fetched(rows, schema, batch_rows):
+            yield batch
+
+
+def _fetched(rows: Any, schema: pa.Schema, batch_rows: int) -> pa.RecordBatch | None:
+    """Return the next rows of a cursor; None after the last."""
     import pyarrow as pa
 
     integers = {"time": pa.int64(), "failed": pa.int8(), "shadow": pa.int8()}
     stored = [integers.get(field.name, field.type) for field in schema]
-    parts: list[pa.RecordBatch] = []
-    with database.explained(engine), engine.connect() as connection:
-        rows = connection.connection.cursor()
-        rows.execute(literal(engine, statement))
-        while found := rows.fetchmany(min(FETCHED, batch_rows)):
-            given = zip(zip(*found, strict=True), stored, schema, strict=True)
-            arrays = [pa.array(values, type_).cast(field.type) for values, type_, field in given]
-            parts.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-            if sum(part.num_rows for part in parts) + FETCHED > batch_rows:
-                yield pa.concat_batches(parts)
-                parts = []
-    if parts:
-        yield pa.concat_batches(parts)
+    parts: list[list[pa.Array]] = []
+    at_once, left, size = min(FETCHED, batch_rows), batch_rows, 0
+    with uncollected(batch_rows):
+        while left >= at_once and size < LARGEST and (found := rows.fetchmany(at_once)):
+            arrays = [pa.array(values, type_) for values, type_ in zip(zip(*found, strict=True), stored, strict=True)]
+            parts.append(arrays)
+            left, size = left - len(found), size + sum(array.nbytes for array in arrays)
+    if not parts:
+        return None
+    columns = [pa.concat_arrays(column) for column in zip(*parts, strict=True)]
+    arrays = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _stream_adbc(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from registry.event_blocks import NUMBERS, read_columns
 from registry.event_queries import GOOD_FROM, TRACES, Query, moment
-from registry.event_rows import trace_key
+from registry.event_rows import MAX_NAME, trace_key
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -93,7 +93,9 @@ def _wanted(rows: pa.Table, where: Query) -> Any:
     masks += [one_of(rows["domain"], where.domains)] if where.domains else []
     masks += [one_of(rows["experiment"], [where.experiment])] if where.experiment is not None else []
     if where.trace_ids:
-        masks.append(pc.is_in(rows["trace_key"], pa.array([trace_key(name) for name in where.trace_ids], pa.int64())))
+        masks.append(
+            pc.is_in(rows["trace_key"], pa.array([trace_key(name[:MAX_NAME]) for name in where.trace_ids], pa.int64()))
+        )
     return _all(masks)
 
 
@@ -151,7 +153,8 @@ def _with_feedback(table: pa.Table, feedback: pa.Table) -> pa.Table:
     """Return the traces with `quality` and `negative` as all feedback about them says."""
     scores, keys = feedback["score"].to_numpy(), feedback["trace_key"]
     last, mean = _per_trace(keys, feedback["time"].cast(pa.int64()).to_numpy(), scores)
-    place = pc.index_in(table["trace_key"], value_set=last["key"])
+    nobodys = pa.scalar(None, pa.int64())  # what was never served nobody can have judged
+    place = pc.index_in(pc.if_else(table["shadow"], nobodys, table["trace_key"]), value_set=last["key"])
     negative = pc.less(pc.take(last["score"], place), GOOD_FROM)
     quality = pc.coalesce(table["quality"], pc.take(mean, place), table["score"])
     negative = pc.coalesce(negative, pc.less(table["score"], GOOD_FROM))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,7 @@ from registry.records import LogWindow
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+T = TypeVar("T")
 ROWS = 4_096
 KEYS_AT_ONCE = 500
 
@@ -72,13 +73,13 @@ def _earlier(engine: Engine, window: LogWindow, known: Callable[[], Container[by
     """Return the offsets before the window of events whose traces it speaks of and that nothing was learned from."""
     if window.start == 0:
         return []
-    touched = sa.select(events.c.trace_key).where(*conditions(_query(window)), events.c.trace_key.is_not(None))
+    touched = sa.select(events.c.trace_id).where(*conditions(_query(window)), events.c.trace_id.is_not(None))
     with database.explained(engine), engine.connect() as connection:
         traces = connection.execute(touched.distinct()).scalars().all()
-        found: list[tuple[int, int, bytes]] = []
-        for keys in _batches(traces):
-            before = sa.select(events.c.sequence, events.c.trace_key, events.c.key).where(
-                events.c.trace_key.in_(keys), events.c.sequence <= window.start, events.c.shadow == 0
+        found: list[tuple[int, str, bytes]] = []
+        for names in _batches(traces):
+            before = sa.select(events.c.sequence, events.c.trace_id, events.c.key).where(
+                events.c.trace_id.in_(names), events.c.sequence <= window.start, events.c.shadow == 0
             )
             found += [(row[0], row[1], bytes(row[2])) for row in connection.execute(before)]
     if not found:
@@ -88,6 +89,6 @@ def _earlier(engine: Engine, window: LogWindow, known: Callable[[], Container[by
     return sorted(number for number, trace, _ in found if trace not in spent)
 
 
-def _batches(values: Sequence[int]) -> Iterator[list[int]]:
+def _batches(values: Sequence[T]) -> Iterator[list[T]]:
     for first in range(0, len(values), KEYS_AT_ONCE):
         yield list(values[first : first + KEYS_AT_ONCE])

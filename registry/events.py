@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from registry import database, event_store
-from registry.event_queries import Query, events, narrowed, select
+from registry.event_memory import uncollected
+from registry.event_queries import Query, events, select
 from registry.event_reading import loaded
 from registry.event_rows import Rejected, read_events
+from registry.event_zones import narrowed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Appended", "EventLog", "LoggedEvent", "Query", "Rejected"]
 
-ADBC_BATCH = 65_536
+BATCH_ROWS = 65_536
 EVERYTHING = Query()
 
 
@@ -61,10 +63,11 @@ class EventLog:
 
     def append(self, batch: Sequence[bytes | str | Mapping[str, Any]]) -> Appended:
         """Append events; they are on disk when this returns. What is there already is counted and left as it is."""
-        rows, rejected = read_events(batch)
-        with database.explained(self.engine), database.writing(self.engine) as connection:
-            appended = event_store.insert(connection, rows) if rows else 0
-            head = _head(connection)
+        with uncollected(len(batch)):
+            rows, rejected = read_events(batch)
+            with database.explained(self.engine), database.writing(self.engine) as connection:
+                appended = event_store.insert(connection, rows) if rows else 0
+                head = _head(connection)
         return Appended(appended, len(rows) - appended, rejected, head)
 
     def head(self) -> int:
@@ -88,13 +91,15 @@ class EventLog:
             statement = select(("sequence", "body"), narrowed(connection, where))
             if newest_first:
                 statement = statement.order_by(None).order_by(events.c.sequence.desc())
-            return [LoggedEvent(number, loaded(body)) for number, body in connection.execute(statement.limit(limit))]
+            rows = connection.execute(statement.limit(limit)).all()
+            with uncollected(len(rows)):
+                return [LoggedEvent(number, loaded(body)) for number, body in rows]
 
     def arrow(
         self,
         where: Query = EVERYTHING,
         columns: Sequence[str] | None = None,
-        batch_rows: int = ADBC_BATCH,
+        batch_rows: int = BATCH_ROWS,
     ) -> Iterator[pa.RecordBatch]:
         """Yield events as Arrow, in the order of their offsets, at most `batch_rows` in memory at once.
 
@@ -103,7 +108,9 @@ class EventLog:
             columns: `offset`, and the columns of the log (`registry.event_rows.COLUMNS`); default all but the keys.
             batch_rows: Rows a batch.
         """
-        return event_store.stream(self.engine, where, columns, batch_rows)
+        from registry.event_stream import stream
+
+        return stream(self.engine, where, columns, batch_rows)
 
     def traces(self, where: Query = EVERYTHING, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a row for each trace, with the feedback about it (`registry.event_traces.SCHEMA`)."""
@@ -116,6 +123,12 @@ class EventLog:
         from registry.event_statistics import statistics
 
         return statistics(self.engine, where)
+
+    def make_blocks(self) -> None:
+        """Make the blocks of columns that figures are made of, where they are missing; the first reader would."""
+        from registry.event_blocks import make
+
+        make(self.engine)
 
     def deduplicate(self, where: Query = EVERYTHING) -> list[Twins]:
         """Return the traces that say the same as an earlier one under another id; nothing is deleted.

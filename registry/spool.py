@@ -81,12 +81,14 @@ class Spool:
         """Events of dead processes that are in the log now."""
         self.waiting = 0
         """Bytes that are not in the log yet."""
+        self._later: Callable[[], None] | None
         self._guard, self._wake = threading.Lock(), threading.Event()
         self._own: Path | None = None
         self._shipper: threading.Thread | None = None
         self._descriptor = self._lock = -1
         self._number = self._size = 0
         self._complained = self._closing = self._looked = False
+        self._inside, self._later = False, None
 
     # --- what callers do ---------------------------------------------------------------------------------------------
 
@@ -96,6 +98,18 @@ class Spool:
         It never raises, and never waits for the log. What it returned True for survives the end of this process.
         """
         data = lines if lines.endswith(b"\n") else lines + b"\n"
+        if threading.current_thread() is not threading.main_thread():
+            return self._put(data)
+        self._inside = True
+        try:
+            return self._put(data)
+        finally:
+            self._inside = False
+            if self._later is not None:
+                later, self._later = self._later, None
+                later()
+
+    def _put(self, data: bytes) -> bool:
         with self._guard:
             if self._closing or self.waiting + len(data) > self.max_bytes or not self._written(data):
                 self.dropped += data.count(b"\n")
@@ -105,6 +119,16 @@ class Spool:
             if self._size >= self.segment_bytes:
                 self._wake.set()
         return True
+
+    def when_free(self, do: Callable[[], None]) -> None:
+        """Do something now, or after the `put` that a signal interrupted: in the middle of one, `flush` waits in vain.
+
+        Only for the handler of a signal, which the main thread runs.
+        """
+        if self._inside:
+            self._later = do
+        else:
+            do()
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until what was put, and what dead processes left, is in the log; False when that takes longer."""

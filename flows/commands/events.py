@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +33,32 @@ Domains = Annotated[
 Experiment = Annotated[
     str | None, typer.Option("--experiment", metavar="KEY", help="Of this experiment.", show_default=False)
 ]
+LIMIT = 100
+LAST = 2**63 - 1
+"""No offset is larger."""
 Shadow = Annotated[bool, typer.Option("--shadow", help="Answers that were never served, as well.")]
+AtLeast = Annotated[
+    float | None,
+    typer.Option("--min-quality", metavar="Q", min=0, max=100, help="Of this quality at least.", show_default=False),
+]
+AtMost = Annotated[
+    float | None,
+    typer.Option("--max-quality", metavar="Q", min=0, max=100, help="Of this quality at most.", show_default=False),
+]
+After = Annotated[int, typer.Option("--after", metavar="OFFSET", min=0, help="Offsets above this one.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="At most so many (default: 100).", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write all of them there as JSON lines, as they came, in order; - for standard output.",
+        show_default=False,
+    ),
+]
 
 
 @events.command("import")
@@ -71,13 +95,14 @@ def stats(
     domain: Domains = None,
     experiment: Experiment = None,
     shadow: Shadow = False,
+    by_day: Annotated[bool, typer.Option("--by-day", help="A line for each day (UTC) of each.")] = False,
     home: Home = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print quality, failures, feedback, latency and tokens by model version and day (UTC).
+    """Print quality, failures, feedback, latency and tokens by model version.
 
-    Example:  ratchet events stats --agent support --since 2026-11-01
+    Example:  ratchet events stats --agent support --since 2026-11-01 --by-day
     """
     from flows.event_log import log_statistics
     from flows.show_events import show_statistics
@@ -91,7 +116,7 @@ def stats(
     if json_:
         print_json(summary)
     else:
-        show_statistics(summary)
+        show_statistics(summary, by_day=by_day)
 
 
 @events.command()
@@ -109,27 +134,19 @@ def query(
         list[str] | None,
         typer.Option("--trace", metavar="ID", help="Of this trace; may be repeated.", show_default=False),
     ] = None,
-    min_quality: Annotated[float | None, typer.Option("--min-quality", min=0, max=100, show_default=False)] = None,
-    max_quality: Annotated[float | None, typer.Option("--max-quality", min=0, max=100, show_default=False)] = None,
+    min_quality: AtLeast = None,
+    max_quality: AtMost = None,
     feedback: Annotated[
         Literal["negative", "positive", "any"] | None,
         typer.Option("--feedback", help="What the last feedback about the trace says.", show_default=False),
     ] = None,
     experiment: Experiment = None,
-    after: Annotated[int, typer.Option("--after", metavar="OFFSET", min=0, help="Offsets above this one.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    after: After = 0,
+    limit: Limit = None,
     newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
     unique: Annotated[bool, typer.Option("--unique", help="Without traces that say what an earlier one says.")] = False,
     shadow: Shadow = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Write all of them there as JSON lines, as they came; - for standard output.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Out = None,
     home: Home = None,
     json_: Json = False,
     debug: Debug = False,
@@ -145,17 +162,20 @@ def query(
     quality = None if min_quality is None and max_quality is None else (min_quality, max_quality)
     where = Query(
         type_ or (), since, until, model_version or (), agent, domain or (), trace or (), quality, feedback, experiment,
-        after, shadow=None if shadow else False,
+        min(after, LAST), shadow=None if shadow else False,
     )  # fmt: skip
+    if out is not None and (limit is not None or newest or unique):
+        raise typer.BadParameter("it writes all in order: leave out --limit, --newest and --unique", param_hint="--out")
     settings = existing(home, debug)
     if out is not None:
-        if str(out) == "-":
-            write_query(settings, where, sys.stdout.buffer)
-        else:
-            with out.open("wb") as file:
-                typer.echo(f"{write_query(settings, where, file)} events written to {out}", err=True)
+        file = None if str(out) == "-" else out
+        written = write_query(settings, where, file)
+        if file is not None and json_:
+            print_json({"rows": written, "path": str(file)})
+        elif file is not None:
+            typer.echo(f"{written:,} events written to {file}", err=True)
         return
-    summary = log_query(settings, where, limit, newest_first=newest, unique=unique)
+    summary = log_query(settings, where, min(limit or LIMIT, LAST), newest_first=newest, unique=unique)
     if json_:
         print_json(summary)
     else:
@@ -180,7 +200,7 @@ def feedback(
     from flows.event_log import record_feedback
     from flows.show_events import show_feedback
 
-    summary = record_feedback(settings_of(home, debug), trace, kind, value, user)
+    summary = record_feedback(existing(home, debug), trace, kind, value, user)
     if json_:
         print_json(summary)
     else:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands.options import By, Debug, Home, Json, Model, existing, print_json, reported, said
+from registry.errors import TriggerError
 
 experiment = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +18,7 @@ experiment = typer.Typer(
 PolicyFile = Annotated[
     Path | None,
     typer.Option(
-        "--policy", metavar="FILE", help="Policy file (default: what the version was trained under).",
+        "--policy", metavar="FILE", help="Policy file (env RATCHET_POLICY; default: what the version learned under).",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -35,7 +36,9 @@ Tried = Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model, 
 @reported
 def start(
     model: Model,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="The challenger, a version in staging.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="The challenger: in staging; for --shadow in development as well.")
+    ],
     by: By,
     other: Annotated[
         list[str] | None,
@@ -56,11 +59,19 @@ def start(
     """
     from flows.experiments import start_experiment, version_rules
     from flows.stores import open_stores
+    from registry.home import now
 
     stores = open_stores(existing(home, debug))
     rules = version_rules(stores, model, version, policy)
     mode: Any = "shadow" if shadow else "live"
-    _told(start_experiment(stores, rules, model, version, by, share, mode, others=other), json_)
+    asked = now()
+    found = start_experiment(stores, rules, model, version, by, share, mode, others=other)
+    if found.started < asked:
+        if found.mode != mode:
+            what = f"experiment {found.key} runs already, in mode {found.mode}"
+            raise TriggerError("E7721", what, f"end it first with `ratchet experiment stop {model}`")
+        typer.echo(f"experiment {found.key} runs already; nothing was changed", err=True)
+    _told(found, json_)
 
 
 @experiment.command()
@@ -130,8 +141,14 @@ def ramp(
     from flows.stores import open_stores
 
     stores = open_stores(existing(home, debug))
-    rules = rules_of(stores, running_experiment(stores, model), policy)
-    _told(ramp_experiment(stores, rules, model, by, share), json_)
+    before = running_experiment(stores, model)
+    if share is not None and share < before.share:
+        what = f"each arm of {before.key} gets {before.share:.0%} already, and a share only grows"
+        raise TriggerError("E7723", what, f"give a larger one, or end it with `ratchet experiment stop {model}`")
+    ramped = ramp_experiment(stores, rules_of(stores, before, policy), model, by, share)
+    if ramped.share == before.share:
+        typer.echo(f"each arm gets {before.share:.0%} already, and there is no further step; nothing changed", err=True)
+    _told(ramped, json_)
 
 
 @experiment.command("list")
@@ -153,7 +170,7 @@ def list_(
         return
     from flows.show_experiment import show_experiments
 
-    show_experiments(found)
+    show_experiments(found, model)
 
 
 def _told(found: Any, json_: bool) -> None:

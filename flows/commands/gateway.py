@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from flows.settings import Settings
     from gateway.config import GatewayConfig
 
+LIMITS = (
+    "endpoint_keys", "poll_seconds", "answer_seconds", "answers_at_once", "model_threads", "chat_bytes", "batch_bytes",
+    "requests_per_second", "burst",
+)  # fmt: skip
+"""What settings and the gateway call by the same name, but for the settings' prefix `gateway_`."""
+
 app = typer.Typer()
 
 
@@ -20,14 +26,19 @@ app = typer.Typer()
 def gateway(
     home: Home = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen on; anything but loopback needs tokens.")
+        str | None,
+        typer.Option("--host", help="Address to listen on; anything but loopback needs tokens (default: 127.0.0.1)."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any that is free.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any that is free (default: 8400)."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Answer chat completions with the champion or the running experiment's arm, and take events and feedback."""
+    """Answer chat completions with the champion or the running experiment's arm, and take events and feedback.
+
+    Example:  ratchet gateway --port 8400
+    """
     import logging
 
     from flows.settings import prepare_environment
@@ -55,6 +66,7 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         host=settings.gateway_host,
         port=settings.gateway_port,
         tokens=settings.gateway_tokens,
+        **{name: getattr(settings, f"gateway_{name}") for name in LIMITS},
     )
 
 

@@ -14,7 +14,9 @@ app = typer.Typer()
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="Name of the model.")]
 PolicyFile = Annotated[
     Path | None,
-    typer.Option("--policy", metavar="FILE", help="Policy file (YAML); see `ratchet policy`.", show_default=False),
+    typer.Option(
+        "--policy", metavar="FILE", help="Policy file (env RATCHET_POLICY); see `ratchet policy`.", show_default=False
+    ),
 ]
 Events = Annotated[
     str, typer.Option("--events", metavar="LOG", help="log: for the whole event log, log:AGENT for one agent's.")

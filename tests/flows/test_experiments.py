@@ -126,14 +126,18 @@ def test_an_experiment_from_its_start_to_the_verdict(stores, ask):
     assert told["judgement"]["verdict"] == "won"
     assert "<svg" in Path(told["page"]).read_text()
     shown = ask("status", "support").stdout
-    for text in ("won: quality is better", "●", "▒", "error_rate", "page: "):
+    for text in ("won: quality is better", "●", "▒", "error_rate", "page: ", "`judge` acts on it"):
         assert text in shown
+    axis = next(line for line in shown.splitlines() if line.split()[:2] == ["1", "10"])
+    assert axis.split()[-1] == f"{found.comparisons[0].pairs:,}"
     assert stores.experiments.get(running.key).state == "running"  # looking changes nothing
 
 
 def test_who_starts_it_again_gets_the_one_that_runs_and_no_other_may(stores, ask):
     first = start_experiment(stores, QUICK, "support", "2", "ann")
     assert start_experiment(stores, QUICK, "support", "2", "bob") == first
+    assert "runs already; nothing was changed" in ask("start", "support", "2", "--by", "bob").stderr
+    assert "E7721" in ask("start", "support", "2", "--by", "bob", "--shadow").stderr  # another mode than that asked for
     done = ask("start", "support", "3", "--by", "ann")
     assert done.exit_code == 1
     assert "E7721" in done.output
@@ -159,6 +163,9 @@ def test_it_is_ramped_by_steps_and_stopped_with_a_reason(stores, ask):
     assert json.loads(ask("ramp", "support", "--by", "ann", "--json").stdout)["share"] == 0.25
     assert json.loads(ask("ramp", key, "--by", "ann", "--share", "0.4", "--json").stdout)["share"] == 0.4
     assert "E7723" in ask("ramp", "support", "--by", "ann", "--share", "0.7").output
+    assert "a share only grows" in ask("ramp", "support", "--by", "ann", "--share", "0.1").output
+    assert "nothing changed" in ask("ramp", "support", "--by", "ann", "--share", "0.4").stderr
+    assert stores.experiments.get(key).share == 0.4
     stopped = json.loads(ask("stop", "support", "--by", "ann", "--reason", "enough", "--json").stdout)
     assert (stopped["state"], stopped["reason"]) == ("stopped", "enough")
     assert "challenger" not in stores.models.get("support", "2").aliases

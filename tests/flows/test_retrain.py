@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
-from flows.settings import Settings
+from flows.experiments import start_experiment, stop_experiment
+from flows.job import prepare
+from flows.judging import judge_model
+from flows.promotion import approve_and_promote, decide_and_carry_out
+from flows.retrain import retrain
+from flows.settings import Settings, load_settings, prepare_environment, restored_environment
 from flows.stores import Stores, open_stores
-from flows.triggers import agent_of, gather, look, why, write_down
+from flows.triggers import agent_of, gather, look, triggers_now, why, write_down
 from registry.errors import RatchetError
-from registry.home import Home
+from registry.records import Readiness, StageResult, ValidationReport
 from tasks.triggers.check import Check
+from tests.flows import toy_home
 
 MODEL = "support"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -148,79 +158,267 @@ def test_a_look_writes_nothing(stores):
 
 # --- what a retrain does -------------------------------------------------------------------------------------------
 
+RULES = """
+triggers:
+  sample_count: 100
+  cooldown_hours: 0
+"""
+
 
 class Loop(NamedTuple):
     """A home with version 1 learned from the log, and more events in the log since."""
 
-    home: Path
+    stores: Stores
     policy: Path
     learned: dict[str, Any]
+    more: list[bytes]
+
+    def retrain(self, **parameters: Any) -> dict[str, Any]:
+        """Run the flow."""
+        return retrain(**{"model": MODEL, "home": str(self.stores.home.root), "policy": str(self.policy)} | parameters)
 
 
 @pytest.fixture(scope="module")
-def loop(ratchet, make_sample, tmp_path_factory) -> Loop:
+def prefect(prefect_api: str) -> Iterator[None]:
+    """Run flows in this process, on the tests' server."""
+    with temporary_settings({PREFECT_API_URL: prefect_api, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def loop(prefect, make_sample, tmp_path_factory) -> Loop:
     folder = tmp_path_factory.mktemp("loop")
-    home, policy = folder / "home", folder / "policy.yaml"
-    policy.write_text("triggers:\n  sample_count: 100\n  cooldown_hours: 0\n")
-    first, second = (
-        make_sample(folder / f"{seed}.jsonl", "--events", 1_000, "--clean", "--seed", seed) for seed in (1, 2)
-    )
-    assert ratchet("events", "import", first, "--home", home).code == 0
-    done = ratchet("retrain", MODEL, "--policy", policy, "--approve-as", "ann", "--home", home, "--json")
-    assert done.code == 0, done.err
-    assert ratchet("events", "import", second, "--home", home).code == 0
-    return Loop(home, policy, done.json)
+    policy = folder / "policy.yaml"
+    policy.write_text(RULES)
+    lines = make_sample(folder / "events.jsonl", "--events", 2_000, "--clean").read_bytes().splitlines()
+    stores = open_stores(Settings(home=folder / "home"))
+    stores.events.append(lines[:1_000])
+    made = Loop(stores, policy, {}, lines[1_600:])
+    made = made._replace(learned=made.retrain(approve_as="ann"))
+    stores.events.append(lines[1_000:1_600])
+    return made
 
 
 @pytest.mark.server
-def test_a_retrain_learns_from_the_log_and_says_so(loop, ratchet):
+def test_a_retrain_learns_from_the_log_and_says_so(loop):
     assert loop.learned["fired"]
     assert loop.learned["outcome"] == "learned"
     assert loop.learned["learn"]["version"] == "1"
     assert loop.learned["learn"]["decision"] == "promoted", "the first version has nothing to be tried against"
-    assert loop.learned["experiment"] is None
-    manifest = json.loads((loop.home / "datasets" / MODEL / "1.0.0" / "dataset.json").read_text())
-    assert manifest["log"]["start"] == 0 < manifest["log"]["end"]
+    assert (loop.learned["experiment"], loop.learned["experiment_held"]) == (None, None)
+    manifest = loop.stores.datasets.manifest(MODEL, "1.0.0")
+    assert manifest.log.start == 0 < manifest.log.end
 
 
 @pytest.mark.server
-def test_the_second_version_is_tried_and_meanwhile_nothing_is_retrained(loop, ratchet):
-    home = ("--home", loop.home)
-    looked = ratchet("triggers", MODEL, "--policy", loop.policy, *home, "--json").json
-    assert looked["fired"], looked
-    dry = ratchet("retrain", MODEL, "--policy", loop.policy, "--dry-run", *home, "--json").json
+def test_the_second_version_is_tried_and_a_third_in_the_shadow_afterwards(loop):
+    stores = loop.stores
+    dry = loop.retrain(dry_run=True)
     assert (dry["outcome"], dry["fired"]) == ("dry run", True)
-
-    done = ratchet("retrain", MODEL, "--by", "ann", "--reason", "new prices", *home, "--json").json
+    done = loop.retrain(manual=True, by="ann", reason="new prices", approve_as="ann")
     assert done["outcome"] == "learned", done
     assert done["learn"]["stage"] == "staging"
-    stores = open_stores(Settings(home=loop.home))
     (running,) = stores.experiments.running(MODEL)
-    assert (running.key, running.challenger.version) == (done["experiment"], "2")
+    assert (running.key, running.challenger.version, running.mode) == (done["experiment"], "2", "live")
 
-    again = ratchet("retrain", MODEL, "--policy", loop.policy, *home, "--json").json
+    again = loop.retrain()
     assert again["outcome"] == "not fired"
-    told = ratchet("triggers", MODEL, "--why", "now", *home, "--json").json
-    assert told["fired"] is False
-    screen = ratchet("triggers", MODEL, "--why", stores.history.notes("trigger_check", MODEL)[-2].time, *home)
-    assert "manual: ann: new prices" in screen.out
-    assert f"experiment {running.key} runs" in screen.out
-    notes = stores.history.notes("trigger_check", MODEL)
-    assert [(note.body["fired"], note.body["dry_run"]) for note in notes] == [
+    checked = stores.history.notes("trigger_check", MODEL)
+    then = why(stores.settings, MODEL, checked[-2].time)
+    assert then["reason"].endswith("manual: ann: new prices")
+    assert then["retrain"]["experiment"] == running.key
+    assert f"experiment {running.key} goes on" in triggers_now(stores.settings, MODEL, loop.policy)["held"]
+    assert [(note.body["fired"], note.body["dry_run"]) for note in checked] == [
         (True, False), (True, True), (True, False), (False, False),
     ]  # fmt: skip
 
+    stores.events.append(loop.more)
+    shadow = loop.retrain(manual=True, by="ann", strategy="shadow")
+    assert (shadow["outcome"], shadow["learn"]["strategy"], shadow["experiment"]) == ("learned", "shadow", None)
+    assert "E7721" in shadow["experiment_held"], "another one runs"
+    stop_experiment(stores, MODEL, "ann", "enough")
+    tried = loop.retrain()
+    assert tried["outcome"] == "not fired"
+    (running,) = stores.experiments.running(MODEL)
+    assert (running.key, running.challenger.version, running.mode) == (tried["experiment"], "3", "shadow")
+    assert stores.models.champion(MODEL).version == "1"
+
 
 @pytest.mark.server
-def test_a_second_retrain_at_once_is_refused(loop, ratchet):
-    with Home(loop.home).lock(f"retrain-{MODEL}", "a test"):
-        done = ratchet("retrain", MODEL, "--home", loop.home)
-    assert done.code == 1
-    assert f"E7823: retrain-{MODEL} is held by process" in done.err
+def test_wrong_parameters_are_told_before_anything_starts(ratchet, tmp_path):
+    done = ratchet("retrain", MODEL, "--strategy", "magic", "--home", tmp_path)
+    assert (done.code, done.err[:5]) == (1, "E7703")
 
 
-@pytest.mark.server
-def test_wrong_parameters_are_told_before_anything_starts(loop, ratchet):
-    for wrong, code in ((("--strategy", "magic"), "E7703"), (("--events", "x.jsonl"), "E7700")):
-        done = ratchet("retrain", MODEL, *wrong, "--home", loop.home)
-        assert (done.code, done.err[:5]) == (1, code)
+# --- without learning anything: toys ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    home = tmp_path_factory.mktemp("toys") / "home"
+    toy_home.with_champion(open_stores(Settings(home=home)))
+    return home
+
+
+@pytest.fixture
+def toys(made, tmp_path) -> Stores:
+    """A home with champion 1, and 2 and 3 that wait for an experiment."""
+    home = tmp_path / "home"
+    shutil.copytree(made, home)
+    return open_stores(Settings(home=home))
+
+
+def checked(stores: Stores, **parameters: Any) -> dict[str, Any]:
+    """Run the flow's function."""
+    return retrain.fn(**{"model": MODEL, "home": str(stores.home.root)} | parameters)
+
+
+def another(stores: Stores, **changes: Any) -> str:
+    """Let one more version be decided about, and return it."""
+    version = toy_home.registered(stores, f"another-{len(stores.models.versions(MODEL))}")
+    decide_and_carry_out(stores, toy_home.evidence(version, "1", **changes), toy_home.POLICY, toy_home.ANN)
+    return version.version
+
+
+def test_a_second_retrain_at_once_is_refused(toys):
+    with toys.home.lock(f"retrain-{MODEL}", "a test"), pytest.raises(RatchetError, match="E7823"):
+        checked(toys)
+    with pytest.raises(RatchetError, match="E7700"):
+        checked(toys, events="x.jsonl")
+
+
+def test_what_waits_for_an_experiment_is_tried_the_newest_first_and_one_at_a_time(toys):
+    assert checked(toys, dry_run=True)["experiment"] is None
+    assert checked(toys, experiment=False)["experiment"] is None
+    done = checked(toys)
+    assert (done["outcome"], done["experiment"]) == ("not fired", f"{MODEL}-3")
+    assert done["fired"] is False
+    assert checked(toys)["experiment"] is None, "one runs"
+    toys.experiments.conclude(f"{MODEL}-3", "lost", "no better", {"verdict": "lost"})
+    judge_model(toys, MODEL)
+    assert toys.history.decisions(MODEL)[-1][0].version == "3", "decided about after version 2 was"
+    assert checked(toys)["experiment"] == f"{MODEL}-2"
+    stop_experiment(toys, MODEL, "ann", "enough")
+    assert checked(toys)["experiment"] is None, "both were tried"
+
+
+def test_what_was_examined_against_another_champion_is_not_tried(toys):
+    approve_and_promote(toys.settings, MODEL, "2", "ann", "")
+    toys.experiments.conclude(checked(toys)["experiment"], "lost", "no better", {})
+    judge_model(toys, MODEL)
+    started = start_experiment(toys, toy_home.RULES, MODEL, "2", "ann")
+    toys.experiments.conclude(started.key, "won", "better", {"winner": "2"})
+    judge_model(toys, MODEL)
+    assert toys.models.champion(MODEL).version == "2"
+    late = another(toys)
+    assert toys.models.get(MODEL, late).stage == "staging"
+    assert checked(toys)["experiment"] is None
+
+
+INCONCLUSIVE = [
+    StageResult(name="regression", status="PASS", critical=True, counts={"cases": 200}, metrics={"pass_rate": 0.99}),
+    StageResult(name="performance", status="PASS", critical=True),
+    StageResult(name="safety", status="INCONCLUSIVE", critical=True, reasons=["too few answers to tell"]),
+]
+
+
+def test_what_a_person_must_decide_is_not_put_before_users_until_one_has(toys):
+    report = ValidationReport(recommendation="REVIEW", baseline=f"{MODEL}/1", stages=INCONCLUSIVE)
+    unsure = another(toys, report=report)
+    for waiting in ("2", "3"):
+        toys.transitions.archive(MODEL, waiting, "out of the way", toy_home.ANN)
+    held = checked(toys)
+    assert held["experiment"] is None
+    assert held["experiment_held"].startswith(f"version {unsure} is not tried on live users before a person has looked")
+    assert "REVIEW, and no safety regression waits" in held["experiment_held"]
+    assert toys.experiments.all(MODEL) == []
+
+    done = approve_and_promote(toys.settings, MODEL, unsure, "ann", "the answers are fine")
+    assert done["decision"] == "pending_approval", "it still has to win"
+    after = checked(toys)
+    assert (after["experiment"], after["experiment_held"]) == (f"{MODEL}-{unsure}", None)
+
+
+def test_what_fails_a_gate_to_production_is_not_tried_and_keeps_nothing_else_from_it(toys):
+    poor = Readiness(score=0.1, accuracy=0.1, confidence=0.1, consistency=0.1, robustness=0.1)
+    staged = another(toys, readiness=poor)
+    assert toys.models.get(MODEL, staged).stage == "staging"
+    assert checked(toys)["experiment"] == f"{MODEL}-3"
+    stop_experiment(toys, MODEL, "ann", "enough")
+    toys.transitions.archive(MODEL, "2", "out of the way", toy_home.ANN)
+    held = checked(toys)
+    assert held["experiment"] is None
+    assert held["experiment_held"].startswith(f"version {staged} is staged and not tried: readiness")
+
+
+def test_a_shadow_is_tried_in_the_shadow_whatever_its_gates_say(toys):
+    shadow = another(toys, strategy="shadow")
+    done = checked(toys)
+    assert toys.experiments.get(done["experiment"]).mode == "shadow"
+    assert done["experiment"] == f"{MODEL}-{shadow}"
+
+
+def promoted(stores: Stores, version: str) -> None:
+    found = stores.models.get(MODEL, version)
+    approvals = [stores.history.approve(MODEL, version, "ann")]
+    given = toy_home.evidence(found, "1", trial=None, approvals=approvals)
+    assert decide_and_carry_out(stores, given, toy_home.POLICY, toy_home.ANN)[0].verdict == "promoted"
+
+
+def test_a_retrain_can_put_the_champion_before_back(toys):
+    promoted(toys, "2")
+    done = checked(toys, strategy="rollback", manual=True, by="ann", reason="prices are wrong")
+    assert (done["outcome"], done["rollback"]["version"], done["rollback"]["replaced"]) == ("rolled back", "1", "2")
+    assert (toys.models.champion(MODEL).version, done["experiment"]) == ("1", None)
+    assert why(toys.settings, MODEL, "now")["retrain"]["outcome"] == "rolled back"
+    line = toys.history.of(MODEL, "1")[-1]
+    assert (line.action, line.by, line.reason) == ("rollback", "ann", "prices are wrong")
+    with pytest.raises(RatchetError, match="E752"):
+        checked(toys, strategy="rollback", manual=True, by="ann")
+    assert why(toys.settings, MODEL, "now")["retrain"]["outcome"] == "failed"
+
+
+def test_after_a_rollback_of_the_bake_period_there_is_no_storm_of_retrains(toys):
+    from flows.policy import Policy
+
+    stores, policy = toys, Policy.model_validate({"triggers": {"sample_count": None, "schedule_hours": None}})
+    promoted(stores, "2")
+    stores.events.append([trace(n, 5.0, status="failure", model_version="2") for n in range(300)])
+    now = datetime.now(UTC)
+    assert look(stores, MODEL, "log:", policy, now + timedelta(days=2)).fired, "version 2 fails"
+    stores.transitions.rollback(MODEL, "bake period: error rate", toy_home.ANN)
+    stores.events.append([trace(n, 90.0, model_version="1") for n in range(300, 600)])
+    for hours in (0, 1, 23, 25, 48):
+        found = look(stores, MODEL, "log:", policy, now + timedelta(hours=hours))
+        assert not found.fired, f"what version 2 did is no reason once version 1 serves ({found.reason})"
+    stores.events.append([trace(n, 5.0, status="failure", model_version="1") for n in range(600, 1_200)])
+    first = look(stores, MODEL, "log:", policy, now + timedelta(hours=1))
+    assert not first.fired
+    assert "version 1 was put back" in first.reason
+    assert look(stores, MODEL, "log:", policy, now + timedelta(hours=25)).fired
+
+
+# --- the policy ------------------------------------------------------------------------------------------------------
+
+
+def test_where_no_policy_is_given_the_setting_names_it(toys, tmp_path, monkeypatch):
+    assert triggers_now(toys.settings, MODEL)["checks"][0]["threshold"] == 1_000
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("triggers:\n  sample_count: 7\n")
+    monkeypatch.setenv("RATCHET_POLICY", str(policy))
+    assert triggers_now(load_settings(home=toys.home.root), MODEL)["checks"][0]["threshold"] == 7
+    assert checked(toys)["checks"][0]["threshold"] == 7
+    assert toys.history.notes("trigger_check", MODEL)[-1].body["policy"] == str(policy)
+    events = tmp_path / "events.jsonl"
+    events.write_text(json.dumps(trace(1)))
+    assert prepare(load_settings(home=toys.home.root), events=[str(events)]).policy.triggers.sample_count == 7
+    monkeypatch.chdir(tmp_path)
+    with restored_environment():
+        prepare_environment(load_settings(home=toys.home.root, policy=Path("policy.yaml")))
+        assert os.environ["RATCHET_POLICY"] == str(policy), "so that it is found wherever a worker runs"
+    other = tmp_path / "other.yaml"
+    other.write_text("triggers:\n  sample_count: 9\n")
+    assert checked(toys, policy=str(other))["checks"][0]["threshold"] == 9
+    monkeypatch.setenv("RATCHET_POLICY", str(tmp_path / "absent.yaml"))
+    with pytest.raises(RatchetError, match=r"E7801: policy .*absent\.yaml: cannot be read"):
+        checked(toys)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.gateway import gateway_config
 from flows.logs import run_logs
-from flows.settings import load_settings, prepare_environment, restored_environment
+from flows.settings import Settings, load_settings, prepare_environment, restored_environment
 from registry.errors import SettingsError
 
 
@@ -73,6 +74,25 @@ def test_a_dask_scheduler_without_the_runner_dask_is_a_contradiction(monkeypatch
         load_settings()
     monkeypatch.setenv("RATCHET_RUNNER", "dask")
     assert load_settings().dask_scheduler == "tcp://10.0.0.1:8786"
+
+
+def test_every_setting_is_documented(repository):
+    documented = (repository / "docs" / "operations.md").read_text()
+    assert not [name for name in Settings.model_fields if f"`RATCHET_{name.upper()}`" not in documented]
+
+
+def test_a_gateway_is_told_its_limits_by_the_settings(tmp_path, monkeypatch):
+    told = {"POLL_SECONDS": 0.5, "ANSWER_SECONDS": 9, "ANSWERS_AT_ONCE": 7, "MODEL_THREADS": 3, "CHAT_BYTES": 1000}
+    told |= {"BATCH_BYTES": 2000, "REQUESTS_PER_SECOND": 5, "BURST": 6, "ENDPOINT_KEYS": str(tmp_path / "keys")}
+    for name, value in told.items():
+        monkeypatch.setenv(f"RATCHET_GATEWAY_{name}", str(value))
+    config = gateway_config(load_settings(home=tmp_path))
+    assert {name: str(getattr(config, name.lower())) for name in told} == {
+        name: str(type(getattr(config, name.lower()))(value)) for name, value in told.items()
+    }
+    monkeypatch.setenv("RATCHET_GATEWAY_BURST", "0")
+    with pytest.raises(SettingsError, match="RATCHET_GATEWAY_BURST='0'"):
+        load_settings()
 
 
 def test_the_prepared_environment_is_embedded_quiet_and_free_of_telemetry(tmp_path, monkeypatch):

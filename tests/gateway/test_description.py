@@ -20,7 +20,7 @@ def description(shared):
 
 def test_the_description_names_every_path_with_its_body(description):
     paths = description.raw_schema["paths"]
-    assert {*PATHS, "/healthz", "/readyz", "/metrics"} == set(paths)
+    assert {*PATHS, "/v1/models", "/healthz", "/readyz", "/metrics"} == set(paths)
     for path in PATHS[:3]:
         content = paths[path]["post"]["requestBody"]["content"]
         assert all("schema" in body for body in content.values())

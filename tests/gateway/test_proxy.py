@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.app import create_app
+from registry.errors import SettingsError
 
 
 class Elsewhere:
@@ -140,3 +141,31 @@ def test_an_endpoint_that_is_no_address_is_told(place, opened):
     gateway = opened(place)
     gateway.until(lambda: "E7927" in gateway.get("/readyz").text)
     assert gateway.chat().status_code == 503
+
+
+def test_a_key_goes_to_its_own_server_and_to_no_other(place, opened, served, elsewhere, tmp_path, caplog):
+    caplog.set_level("DEBUG")
+    address = served(elsewhere.app)
+    keys = tmp_path / "keys"
+    keys.write_text(f"# ours\n{address}/v1 of-this-server\nhttps://api.example.com of-that-server\n")
+    keys.chmod(0o600)
+    place.client.set_model_version_tag("agent", "1", "endpoint", f"{address}/v1")
+    place.client.set_model_version_tag("agent", "2", "endpoint", f"{address.replace('127.0.0.1', 'localhost')}/v1")
+    gateway = opened(place, endpoint_keys=keys).ready()
+    assert gateway.chat(headers={"authorization": "Bearer of-the-caller"}).status_code == 200
+    assert gateway.chat(model="agent/2").status_code == 200
+    assert [headers.get("authorization") for _, headers in elsewhere.asked] == ["Bearer of-this-server", None]
+    assert "of-this-server" not in caplog.text
+    assert "of-this-server" not in json.dumps(place.executions(lambda events: len(events) == 2))
+
+
+def test_a_file_of_keys_tells_all_its_faults_and_no_key(place, toys, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("https://a.example.com secret-1\nhttps://a.example.com:443/v1 secret-2\nsecret-3\nhost secret-4\n")
+    keys.chmod(0o644)
+    with pytest.raises(SettingsError) as caught:
+        create_app(toys.config(place, endpoint_keys=keys))
+    message = str(caught.value)
+    for fault in ("E7871", "chmod 600", "line 2 repeats", "line 3 is not", "line 4 begins with no address"):
+        assert fault in message
+    assert "secret" not in message

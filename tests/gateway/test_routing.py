@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
+import time
 
 import pyarrow as pa
 import pytest
@@ -13,7 +14,7 @@ from gateway.routing import Loaded, Route, Snapshot, choose, route_of, wanted
 from registry.assignment import assign
 from registry.errors import SettingsError
 from registry.records import ModelVersion
-from registry.serving import Servable
+from registry.serving import Servable, Serving
 from tasks.training.backend import TrainingData
 from tasks.training.job import run_job
 from tasks.training.policy import TrainingPolicy
@@ -66,6 +67,30 @@ def test_without_any_model_there_is_nothing_to_ask():
         route_of(Snapshot({}), "agent")
     with pytest.raises(Problem, match="served are: agent"):
         route_of(Snapshot({"agent": route()}), "other")
+
+
+def test_questions_wait_for_a_gateway_that_has_just_started(place, opened, monkeypatch):
+    load = Serving.load
+
+    def slowly(self, version):
+        time.sleep(0.5)
+        return load(self, version)
+
+    monkeypatch.setattr(Serving, "load", slowly)
+    gateway = opened(place)
+    began = time.monotonic()
+    assert [model["id"] for model in gateway.get("/v1/models").json()["data"]] == ["agent"]
+    assert gateway.chat().status_code == 200
+    assert time.monotonic() - began > 0.4
+    assert opened(place).chat().status_code == 200
+
+
+def test_the_models_that_are_served_are_listed_as_openai_does(place, opened):
+    place.train("of support", model="support")
+    listed = opened(place).get("/v1/models").json()
+    (model,) = listed["data"]
+    assert (listed["object"], model["object"], model["id"], model["owned_by"]) == ("list", "model", "agent", "ratchet")
+    assert time.time() - 3600 < model["created"] <= time.time()
 
 
 def test_a_gateway_without_a_champion_starts_takes_events_and_says_what_is_missing(place, opened, toys):

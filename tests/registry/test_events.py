@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sqlite3
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from registry import event_blocks
+from registry import event_zones
 from registry.errors import ExtractionError
+from registry.event_queries import literal, select
 from registry.events import EventLog, Query
 
 
@@ -231,7 +236,7 @@ def test_statistics_are_per_version_and_day(log):
 
 
 def test_columns_in_blocks_say_what_rows_say(url, monkeypatch):
-    monkeypatch.setattr(event_blocks, "ROWS", 16)
+    monkeypatch.setattr(event_zones, "ROWS", 16)
     log = EventLog(url)
     made = [event(n, unit=f"u{n % 3}", latency_ms=n, time=f"2026-11-{1 + n % 28:02d}T00:00:00Z") for n in range(50)]
     log.append(made + [feedback(f"t{n}", n % 2 == 0, time=f"2026-11-{1 + n % 28:02d}T01:00:00Z") for n in range(50)])
@@ -268,3 +273,139 @@ def test_traces_that_say_the_same_are_found_and_the_first_of_them_is_named(log):
 def test_a_log_keeps_its_identity_and_two_logs_differ(url, log, tmp_path):
     assert EventLog(url).log_id == log.log_id
     assert EventLog(f"sqlite:///{tmp_path / 'other.db'}").log_id != log.log_id
+
+
+# --- reading beside writing ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_while_the_process_that_appends_also_reads(tmp_path, monkeypatch):
+    """A reader with a SQLite of its own in this process would take away the writer's locks, and its journal."""
+    monkeypatch.setattr(event_zones, "ROWS", 64)
+    path = tmp_path / "log.db"
+    log, failed, stop = EventLog(f"sqlite:///{path}"), [], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            try:
+                list(log.arrow(Query(), ["offset", "body"]))
+                list(log.arrow(batch_rows=100))
+                log.traces()
+                log.query(limit=10)
+            except Exception as error:
+                failed.append(error)
+                raise
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(150):
+        head = log.append([event(number * 10 + n) for n in range(10)]).head
+        if number % 15 == 0:  # as another process sees it: one that comes and goes, as a command does
+            code = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT max(sequence) FROM events').fetchone()[0])"
+            seen = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+            assert int(seen.stdout) == head
+    stop.set()
+    reader.join()
+    assert failed == []
+    with sqlite3.connect(path) as fresh:
+        assert fresh.execute("SELECT count(*), max(sequence) FROM events").fetchone() == (1500, 1500)
+
+
+def test_arrow_says_the_same_from_blocks_and_from_rows(url, monkeypatch):
+    monkeypatch.setattr(event_zones, "ROWS", 16)
+    log = EventLog(url)
+    log.append(
+        [
+            event(n, agent=f"a{n % 3}", output=f"é {n}", latency_ms=n if n % 2 else None, shadow=n % 7 == 0,
+                  time=f"2026-11-{1 + n // 10:02d}T00:00:00Z")
+            for n in range(100)
+        ]
+    )  # fmt: skip
+    columns = ["body", "agent", "offset", "time", "latency_ms", "trace_id", "failed"]
+    wheres = [
+        Query(), Query(shadow=None), Query(agent="a1"), Query(after=20, upto=70), Query(agent="nobody"),
+        Query(since="2026-11-03", until="2026-11-05T12:00:00Z"), Query(since="2026-11-10"), Query(until="2026-11-02"),
+        Query(since="2027-01-01"), Query(upto=16), Query(after=16, upto=33),
+    ]  # fmt: skip
+
+    def rows(where, names):
+        batches = list(log.arrow(where, names, batch_rows=10))
+        assert all(batch.num_rows <= 10 for batch in batches)
+        return [row for batch in batches for row in batch.to_pylist()]
+
+    def answers():
+        return [(rows(where, columns), rows(where, None), offsets(log.query(where))) for where in wheres]
+
+    before = answers()
+    log.make_blocks()
+    assert answers() == before
+    log.append([event(n, time="2026-11-04T00:00:00Z") for n in range(200, 203)])  # late: their time is of a block
+    late = log.query(Query(since="2026-11-04", until="2026-11-05"))
+    assert offsets(late)[-3:] == [101, 102, 103]
+    log.append([event(n) for n in range(300, 350)])
+    with log.engine.begin() as connection:  # as if its maker had been killed in the middle
+        connection.exec_driver_sql("DELETE FROM event_blocks WHERE first = 33")
+    assert [(rows(where, columns)) for where in wheres[3:6]] == [each[0] for each in before[3:5]] + [
+        [*before[5][0], *rows(Query(after=100, upto=103), columns)]
+    ]
+    log.make_blocks()
+    with log.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM event_blocks").scalar() == 153 // 16
+
+
+def test_the_garbage_collector_is_on_again_after_a_batch_whatever_happened(log, monkeypatch):
+    assert gc.isenabled()
+    log.append([event(n) for n in range(1000)])
+    assert gc.isenabled()
+    with pytest.raises(AttributeError):
+        log.append([None] * 1000 + [object()])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        log.append([event(n) for n in range(1000)])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_ids_of_any_length_are_told_apart(log):
+    ids = ["x" * length for length in (1, 47, 48, 49, 60, 500, 5000)] + ["é" * 30, "y" * 5000]
+    made = [{"specversion": "1.0", "id": each, "source": "s", "type": "t"} for each in ids]
+    assert log.append(made).appended == len(ids)
+    assert log.append(made).duplicate == len(ids)
+    assert log.append([{**each, "source": "another"} for each in made]).appended == len(ids)
+
+
+def test_texts_that_differ_only_in_how_json_writes_them_are_the_same(log):
+    bodies = [
+        r'"caf\u00e9\tau lait"', '"Café au lait"', r'"a\nb"', '"a b"', '{"x": [1, "\\u0041"]}', '{"x":[1,"a"]}', "null",
+    ]  # fmt: skip
+    log.append(
+        [
+            f'{{"specversion":"1.0","id":"{n}","source":"s","type":"execution.completed","data":{{"output":{body}}}}}'
+            for n, body in enumerate(bodies)
+        ]
+    )
+    assert log.deduplicate() == [(1, [2]), (3, [4]), (5, [6])]
+
+
+def test_nobody_judges_an_answer_that_was_never_served(log):
+    log.append(
+        [
+            event(1), event(2, shadow=True, trace_id="t1-shadow"), event(3, shadow=True, trace_id="t1"),
+            feedback("t1", True), feedback("t1-shadow", False),
+        ]
+    )  # fmt: skip
+    rows = log.traces(Query(shadow=None)).to_pylist()
+    assert [(row["offset"], row["quality"], row["negative"]) for row in rows] == [
+        (1, 100.0, False), (2, None, None), (3, None, None),
+    ]  # fmt: skip
+    assert offsets(log.query(Query(feedback="any", shadow=None, types=["execution.completed"]))) == [1]
+
+
+def test_the_events_of_an_experiment_and_of_a_trace_are_found_by_an_index(tmp_path):
+    log = EventLog(f"sqlite:///{tmp_path / 'log.db'}")
+    with log.engine.connect() as connection:
+        for where in (Query(experiment="e1"), Query(trace_ids=["t1"]), Query(after=1000)):
+            statement = literal(log.engine, select(("sequence", "body"), where))
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+            assert "SEARCH events USING" in plan[0][3], plan

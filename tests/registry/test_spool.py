@@ -187,3 +187,20 @@ def test_a_forked_child_writes_to_files_of_its_own(tmp_path):
     assert spool.flush()
     assert sorted((tmp_path / "delivered").read_bytes().split()) == [b"child", b"parent"]
     spool.close()
+
+
+def test_a_signal_in_the_middle_of_a_put_does_not_wait_for_it(spool, delivered):
+    class Interrupted(bytes):
+        def __len__(self):  # the spool asks for it where it holds its lock
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().__len__()
+
+    done = []
+    before = signal.signal(signal.SIGTERM, lambda *_: spool.when_free(lambda: done.append(spool.flush(5))))
+    try:
+        begun = time.monotonic()
+        assert spool.put(Interrupted(b"1\n"))
+        assert time.monotonic() - begun < 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (done, delivered) == ([True], [b"1"])

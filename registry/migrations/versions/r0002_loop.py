@@ -53,11 +53,17 @@ def _events() -> None:
         text("body", nullable=False),
     )
     op.create_index("events_key", "events", ["key"], unique=True)
-    op.create_index("events_trace", "events", ["trace_key"])
+    # By the id and not by its digest: ids that grow with time touch one page of the index, digests all of them.
+    by_bytes = {"trace_id": "text_pattern_ops"}
+    op.create_index("events_trace", "events", ["trace_id"], postgresql_ops=by_bytes)
     judged = sa.text("score IS NOT NULL")
     op.create_index(
-        "events_feedback", "events", ["trace_key", "time", "sequence", "score"],
-        sqlite_where=judged, postgresql_where=judged,
+        "events_feedback", "events", ["trace_id", "time", "sequence", "score"],
+        sqlite_where=judged, postgresql_where=judged, postgresql_ops=by_bytes,
     )  # fmt: skip
     op.create_index("events_time", "events", ["time"])
+    tried = sa.text("experiment IS NOT NULL")
+    op.create_index(
+        "events_experiment", "events", ["experiment", "sequence"], sqlite_where=tried, postgresql_where=tried
+    )
     only_grows("events", numbered=False)
