@@ -101,6 +101,13 @@ def ingest(log: Any, count: int) -> float:
     return count / seconds
 
 
+def streamed(log: Any, count: int, columns: tuple[str, ...] | None) -> float:
+    """Return rows a second of reading the log as Arrow."""
+    from registry.event_queries import Query
+
+    return count / taken(lambda: [None for _ in log.arrow(Query(upto=count), columns)])
+
+
 def measured(name: str, url: str, count: int, plain: float, least: int, full: bool) -> list[Figure]:
     """Measure one database; `full` where the figures of a million events are wanted."""
     from registry.event_queries import Query
@@ -118,27 +125,29 @@ def measured(name: str, url: str, count: int, plain: float, least: int, full: bo
     found.append(figure(f"{name}: the same against the plain loop", p50 * plain / 1e3, "times its time"))
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = taken(lambda: [None for _ in log.arrow(Query(upto=count), COLUMNS)])
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     wanted = 300_000 if full else None
-    found.append(
-        figure(f"{name}: {count:,} rows to Arrow (7 columns with the body)", count / seconds, "rows/s", least=wanted)
-    )
+    rate = streamed(log, count, COLUMNS)
+    found.append(figure(f"{name}: {count:,} rows to Arrow (7 columns with the body)", rate, "rows/s", least=wanted))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     found.append(figure(f"{name}: memory grown meanwhile", grown, "MiB"))
-    if full:
-        part = min(count, 200_000)
-        seconds = taken(lambda: [None for _ in log.arrow(Query(upto=part))])
-        found.append(figure(f"{name}: the same, all 22 columns", part / seconds, "rows/s"))
-    found.append(figure(f"{name}: statistics the first time (makes the blocks of columns)", taken(log.statistics), "s"))
+    seconds = taken(log.make_blocks)
+    found.append(
+        figure(f"{name}: making the blocks of columns (`events import` does, else the first reader)", seconds, "s")
+    )
+    for columns, label in ((COLUMNS, "7 columns with the body"), (None, "all 22 columns")) if full else ():
+        rate = streamed(log, count, columns)
+        found.append(figure(f"{name}: {count:,} rows to Arrow with blocks ({label})", rate, "rows/s"))
+    found.append(figure(f"{name}: statistics the first time", taken(log.statistics), "s"))
     most = 0.3 if full else None
     week = Query(since="2026-11-04", until="2026-11-11")
     for label, where in ((f"over all {count:,} events", Query()), ("over one week of them", week)):
         seconds = statistics.median(taken(lambda where=where: log.statistics(where)) for _ in range(5))
         found.append(figure(f"{name}: statistics {label}, by version and day", seconds, "s", most=most))
     found.append(figure(f"{name}: deduplicate {count:,}", taken(log.deduplicate), "s", most=3.0 if full else None))
-    found.append(
-        figure(f"{name}: query 10,000 events", 1e3 * taken(lambda: log.query(week, limit=10_000)), "ms", most=100)
-    )
+    seconds = statistics.median(taken(lambda: log.query(week, limit=10_000)) for _ in range(5))
+    found.append(figure(f"{name}: query 10,000 events of a week", 1e3 * seconds, "ms", most=100))
+    seconds = taken(lambda: log.traces(Query(shadow=False)))
+    found.append(figure(f"{name}: traces of all {count:,} events, feedback joined", seconds, "s"))
     log.close()
     return found
 

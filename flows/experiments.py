@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
+from flows.promotion import check_compared, policy_of
 from flows.stores import Stores
 from registry import home
 from registry.errors import TriggerError, listed
@@ -63,7 +64,7 @@ def start_experiment(
         others: More challengers, each of which is an arm.
 
     Raises:
-        PromotionError: E7522 no such version.
+        PromotionError: E7522 no such version, E7566 it was examined against another version than the champion.
         TriggerError: E7721 another experiment runs, E7724 there is no champion or it is the challenger itself, E7725
             the version is in a stage that is not tried.
     """
@@ -84,6 +85,8 @@ def start_experiment(
             f"{model} version {wrong[0].version} is in {wrong[0].stage} and cannot be tried",
             f"an experiment ({mode}) takes versions in {' or '.join(sorted(STAGES[mode]))}",
         )
+    for each in versions if mode == "live" else []:
+        check_compared(stores, model, each)
     arms = [Arm(name=CONTROL, version=champion.version)]
     arms += [Arm(name=CHALLENGER if len(versions) == 1 else f"version-{each}", version=each) for each in versions]
     experiment = _experiment(
@@ -271,7 +274,6 @@ def facts(experiment: Experiment) -> list[tuple[str, str]]:
 def version_rules(stores: Stores, model: str, version: str, file: Path | None = None) -> ExperimentPolicy:
     """Return the policy of a file or of the setting, or else the one that a version was trained under."""
     from flows.policy import chosen_file, load_policy
-    from flows.promotion import policy_of
 
     chosen = chosen_file(file, stores.settings)
     return (load_policy(chosen) if chosen else policy_of(stores, model, version)).experiments

@@ -121,8 +121,11 @@ def look(stores: Stores, experiment: Experiment, policy: Policy | None) -> dict[
     judgement = judge(gather(stores, experiment, rules, datetime.now(UTC)), rules)
     result = judgement.model_dump(mode="json")
     stores.history.note("experiment", experiment.model, {"experiment": experiment.key, "look": result})
-    write_page(stores, experiment, judgement, rules.margin)
+    page = write_page(stores, experiment, judgement, rules.margin)
     if judgement.verdict != "continue":
+        for arm in experiment.arms[1:]:  # for who has only MLflow
+            run_id = stores.models.get(experiment.model, arm.version).run_id
+            stores.models.tracking.log_artifacts(run_id, [page])
         return _end(stores, experiment, ENDS[judgement.verdict], judgement.reason, result)
     if judgement.next_share is not None:
         experiment = stores.experiments.ramp(experiment.key, judgement.next_share, JUDGE.by, judgement.reason)

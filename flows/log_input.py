@@ -35,7 +35,7 @@ def settled(stores: Stores, given: Sequence[str], model: str) -> tuple[list[str]
     """Return the inputs with the window of `log:` written out, and the window.
 
     Raises:
-        ExtractionError: E7031 there is nothing new in the log, E7034 it cannot be read as a window, E7035 several.
+        ExtractionError: E7038 there is nothing new in the log, E7034 it cannot be read as a window, E7035 several.
     """
     logs = [each for each in given if is_log(each)]
     if not logs:
@@ -80,7 +80,7 @@ def _window(stores: Stores, given: str, model: str) -> LogWindow:
     whose = f" of agent {agent}" if agent else ""
     form = "; a window is written log:AGENT@START-END" if agent and "@" in agent else ""
     raise ExtractionError(
-        "E7031",
+        "E7038",
         f"nothing new{whose} is in the event log since offset {start}",
         f"log events first: with the gateway, with registry.client.UsageLogger, or `ratchet events import FILES`{form}",
     )
@@ -119,7 +119,7 @@ def log_inputs(stores: Stores, window: LogWindow, model: str) -> list[Input]:
     """Write the events of a window to a file, unless they are there, and return it as an input.
 
     Raises:
-        ExtractionError: E7031 nothing in the window is of the agent.
+        ExtractionError: E7038 nothing in the window is of the agent.
     """
     from registry.event_window import write_window
     from tasks.extraction.inputs import Input
@@ -131,7 +131,7 @@ def log_inputs(stores: Stores, window: LogWindow, model: str) -> list[Input]:
         size = path.stat().st_size
     if size == 0:
         raise ExtractionError(
-            "E7031", f"{written(window)} has no events", "name another window, or leave the offsets out"
+            "E7038", f"{written(window)} has no events", "name another window, or leave the offsets out"
         )
     return [Input(str(path), written(window), size)]
 

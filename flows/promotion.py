@@ -36,7 +36,7 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
     """
     stores = open_stores(settings)
     stores.transitions.recover(model)
-    _check_compared(stores, model, version)
+    check_compared(stores, model, version)
     stores.transitions.approve(model, version, _name(by), note)
     decision, after = decide_and_carry_out(
         stores, current_evidence(stores, model, version), policy_of(stores, model, version), Actor(by)
@@ -53,7 +53,7 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
     }
 
 
-def _check_compared(stores: Stores, model: str, version: str) -> None:
+def check_compared(stores: Stores, model: str, version: str) -> None:
     """Refuse a version that waits, once another one serves than the one that it was examined against."""
     found, champion = stores.models.get(model, version), stores.models.champion(model)
     decisions = stores.history.decisions(model, version)

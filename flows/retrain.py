@@ -22,7 +22,7 @@ from tasks.triggers.check import Check
 from tasks.triggers.observations import Request
 from tasks.triggers.task import show_checks
 
-TOO_LITTLE = {"E7031", "E7101", "E7102", "E7103", "E7213"}
+TOO_LITTLE = {"E7038", "E7101", "E7102", "E7103", "E7213"}
 """Errors that say that the log holds nothing, or too little, that could be learned."""
 BUSY = {"E7721"}
 """An experiment of the model runs already."""
@@ -113,7 +113,7 @@ def _retrain(
     except RatchetError as error:
         _record(stores, model, note.sequence, {"outcome": "failed", "learn": {"error": str(error)}})
         raise
-    _record(stores, model, note.sequence, result)
+    _record(stores, model, note.sequence, {**result, "manual": manual})
     return result
 
 
@@ -181,7 +181,9 @@ def _try_waiting(stores: Stores, rules: Policy, model: str, by: str) -> Tried:
 
 
 def _record(stores: Stores, model: str, checked: int, result: dict[str, Any]) -> None:
-    body = {name: result.get(name) for name in ("outcome", "learn", "experiment", "experiment_held", "rollback")}
+    body = {
+        name: result.get(name) for name in ("outcome", "manual", "learn", "experiment", "experiment_held", "rollback")
+    }
     version = ((result.get("learn") or {}).get("version")) or ""
     stores.history.note(RETRAINED, model, {"check": checked, **body}, version=version)
 

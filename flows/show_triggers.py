@@ -43,10 +43,9 @@ def show_retrain(done: dict[str, Any]) -> None:
     if outcome == "dry run":
         outcome = f"dry run, {'a' if done['fired'] else 'no'} retrain would start"
     out.print(f"{plain(done['model'])}: {outcome}; {plain(done['reason'])}", soft_wrap=True)
-    if done["outcome"] not in {"not fired", "dry run"}:
-        if came := "; ".join(_parts(done)):
-            out.print(plain(came), soft_wrap=True)
-    else:
+    if came := "; ".join(_parts(done)):
+        out.print(plain(came), soft_wrap=True)
+    if done["outcome"] in {"not fired", "dry run"}:
         out.print(f"`ratchet triggers {plain(done['model'])}` shows every trigger's numbers", soft_wrap=True)
 
 

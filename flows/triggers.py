@@ -186,7 +186,7 @@ def _past(stores: Stores, model: str, trainings: list[LedgerEntry]) -> Past:
     events += [
         Event(_moment(note.time), "a retrain found nothing to learn")
         for note in stores.history.notes(RETRAINED, model)
-        if note.body["outcome"] == NOTHING
+        if note.body["outcome"] == NOTHING and not note.body.get("manual")  # a person's wish holds nothing back
     ]
     newest = trainings[-1] if trainings else None
     return Past(

@@ -240,6 +240,7 @@ def judgements_markdown(models: Sequence[Mapping[str, Any]]) -> str:
             [f"{found['model']}/{tried['challenger']}", tried["experiment"], tried["state"], tried["reason"]]
             for tried in found["experiments"]
         ]
+        rows += [[found["model"], "everything", "could not be judged", said] for said in found["failed"]]
     if not rows:
         return "# Nothing to judge\n\nNo experiment runs, and no champion is new."
     return f"# Live traffic\n\n{markdown_table(('version', 'watched in', 'state', 'why'), rows)}"

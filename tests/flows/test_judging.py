@@ -18,7 +18,7 @@ from flows.judging import check_failures, judge_all, judge_model
 from flows.promotion import approve_and_promote, decide_and_carry_out
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
-from registry.errors import TriggerError
+from registry.errors import PromotionError, TriggerError
 from registry.events import Query
 from registry.records import Readiness
 from registry.transitions import Transitions
@@ -247,8 +247,16 @@ def promoted(stores: Stores, version: str) -> None:
     assert decision.verdict == "promoted"
 
 
+def test_a_version_that_was_examined_against_another_champion_is_not_tried_in_vain(stores):
+    promoted(stores, "2")
+    with pytest.raises(PromotionError, match="E7566"):
+        begun(stores, "3")
+    assert stage(stores, "3") == ("staging", ["staging"])
+
+
 def test_a_rollback_by_a_person_ends_the_experiment(stores):
     promoted(stores, "2")
+    decide_and_carry_out(stores, evidence(stores.models.get(MODEL, "3"), "2"), POLICY, ANN)
     running = begun(stores, "3")
     traffic(stores, running, 1_200, BETTER)
     _back(stores)

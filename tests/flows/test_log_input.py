@@ -156,10 +156,10 @@ def test_an_agents_window_has_its_events_and_the_feedback_about_them(loop: Loop)
 
 
 def test_nothing_new_names_the_last_window_again_and_an_empty_log_is_one_clear_line(loop: Loop) -> None:
-    with pytest.raises(ExtractionError, match=r"E7031: nothing new is in the event log since offset 0; log events"):
+    with pytest.raises(ExtractionError, match=r"E7038: nothing new is in the event log since offset 0; log events"):
         loop.settle()
     loop.log(*map(execution, range(30)))
-    with pytest.raises(ExtractionError, match="E7031: nothing new of agent coder"):
+    with pytest.raises(ExtractionError, match="E7038: nothing new of agent coder"):
         loop.settle("log:coder")
     first = loop.settle()
     before = loop.spool()

@@ -9,6 +9,7 @@ from tasks.reporting.tables import (
     funnel,
     funnel_markdown,
     gates_markdown,
+    judgements_markdown,
     key_figure,
     markdown_table,
     validation_markdown,
@@ -79,3 +80,19 @@ def test_a_stage_without_numbers_still_has_a_figure(make_report: Make) -> None:
     assert validation
     for stage in validation.stages:
         assert key_figure(stage.model_copy(update={"metrics": {}, "counts": {}}))
+
+
+def test_what_live_traffic_says_is_a_table_and_says_what_could_not_be_judged():
+    tried = {"challenger": "2", "experiment": "agent-2", "state": "running", "reason": "lift +3% | not decided"}
+    bake = {"version": "1", "broken": True, "restored": "0", "reason": "quality fell"}
+    told = judgements_markdown(
+        [
+            {"model": "agent", "bake": None, "experiments": [tried], "failed": []},
+            {"model": "other", "bake": bake, "experiments": [], "failed": ["E7831: MLflow is gone"]},
+        ]
+    )
+    assert "agent/2" in told
+    assert "lift +3% \\| not decided" in told
+    assert "broken, 0 restored" in told
+    assert "could not be judged" in told
+    assert judgements_markdown([]).startswith("# Nothing to judge")
