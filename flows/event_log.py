@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.settings import Settings
 from flows.stores import open_stores
 from registry.errors import ExtractionError, listed
+from registry.event_rows import new_id
 from registry.home import now
 from registry.scores import KINDS, feedback_score
 
@@ -170,7 +170,7 @@ def record_feedback(settings: Settings, trace: str, kind: str, value: str, user:
         raise ExtractionError("E7037", what, _takes(kind))
     log = open_stores(settings).events
     event = {
-        "specversion": "1.0", "id": uuid.uuid4().hex, "source": SOURCE, "type": "feedback.recorded", "time": now(),
+        "specversion": "1.0", "id": new_id(), "source": SOURCE, "type": "feedback.recorded", "time": now(),
         "data": {"trace_id": trace, "kind": kind, "value": said, "user": user},
     }  # fmt: skip
     known = bool(log.query(Query(trace_ids=[trace], types=["execution.completed", "planning.completed"]), limit=1))

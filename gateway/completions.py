@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import uuid
 from datetime import datetime
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from gateway.models import Models
 from gateway.problems import MALFORMED, NOTHING_SERVES, Problem
 from gateway.routing import Choice, Wanted, choose, explicit, not_servable, number_of, route_of, wanted
 from registry.errors import RatchetError
+from registry.event_rows import new_id
 from registry.home import now
 
 START_SECONDS, LOOK_SECONDS = 30.0, 0.02
@@ -83,7 +83,7 @@ def _asked(request: Request, chat: ChatRequest) -> Asked:
     user = _short("user", chat.user)
     messages = conversation(chat)
     return Asked(
-        trace=uuid.uuid4().hex,
+        trace=new_id(),
         time=now(),
         unit=name_of(request, UNIT) or user or session or f"anonymous-{secrets.token_hex(8)}",
         session=session,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-
 import msgspec
 
 from gateway.chat import LONGEST_NAME, decoded
 from gateway.problems import MALFORMED, Problem
-from registry.event_rows import FEEDBACK
+from registry.event_rows import FEEDBACK, new_id
 from registry.home import now
 
 
@@ -45,7 +43,7 @@ def read_feedback(body: bytes, content_type: str | None, source: str) -> Feedbac
     for name, text in (("trace_id", request.trace_id), ("kind", request.kind), ("id", request.id)):
         if text is not None and (not text.strip() or len(text) > LONGEST_NAME or "\x00" in text):
             raise Problem(MALFORMED, f"{name} is blank, too long or has a NUL", f"send 1 to {LONGEST_NAME} characters")
-    identity = request.id or uuid.uuid4().hex
+    identity = request.id or new_id()
     given = {"value": request.value, "user": request.user, "comment": request.comment}
     data = {"trace_id": request.trace_id, "kind": request.kind} | {k: v for k, v in given.items() if v is not None}
     event = {

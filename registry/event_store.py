@@ -36,7 +36,7 @@ _POSTGRES_TYPES = (
 )  # fmt: skip
 FETCHED = 512
 """Rows that are Python objects at a time: so few stay in the processor's caches."""
-LARGEST = 1 << 28
+LARGEST = 1 << 25
 """Bytes after which a batch ends, however few its rows are."""
 HIDDEN = ("key", "trace_key", "content")
 PUBLIC = ("offset", *(name for name in COLUMNS if name not in HIDDEN))
