@@ -23,7 +23,9 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `make chaos` kill more often than the suite does, and retrains be examined under more seeds."""
     parser.addoption("--kills", type=int, default=4, help="how many seeded kills the crash tests make")
-    parser.addoption("--week-kills", type=int, default=2, help="how many processes are killed in the week of production")
+    parser.addoption(
+        "--week-kills", type=int, default=2, help="how many processes are killed in the week of production"
+    )
     parser.addoption("--seeds", type=int, default=6, help="how many clean retrains the tests of validation examine")
 
 
