@@ -33,8 +33,8 @@ run: install ## Make the sample events and run the main job on them
 	@$(BIN)/python examples/make_events.py --out examples/events.jsonl
 	@$(BIN)/ratchet learn examples/events.jsonl --home $(HOME_DIR) $(ARGS)
 
-test: install ## Install and pass the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: install ## Install and pass the tests, in two processes; each file stays in one
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: install ## Style, and what is wrong at sight
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

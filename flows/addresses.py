@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from registry.home import Home, now
 
-STATE = "up.json"
+STATE, ALONE = "up.json", "gateway.json"
+"""Where `ratchet up` writes what it runs, and a gateway where it is itself."""
 
 
 class Address(NamedTuple):
@@ -31,23 +32,23 @@ def gateway_address(url: str) -> Address:
     return Address(url, f"{url}/healthz")
 
 
-def write_addresses(home: Home, addresses: dict[str, Address]) -> None:
+def write_addresses(home: Home, addresses: dict[str, Address], file: str = STATE) -> None:
     """Write down that this process serves a home, and where."""
     services = {name: address._asdict() for name, address in addresses.items()}
-    aside = home.root / f".{STATE}.{os.getpid()}"
+    aside = home.root / f".{file}.{os.getpid()}"
     aside.write_text(json.dumps({"pid": os.getpid(), "since": now(), "services": services}, indent=1))
-    aside.replace(home.root / STATE)
+    aside.replace(home.root / file)
 
 
-def forget_addresses(home: Home) -> None:
+def forget_addresses(home: Home, file: str = STATE) -> None:
     """Take back what was written down."""
-    (home.root / STATE).unlink(missing_ok=True)
+    (home.root / file).unlink(missing_ok=True)
 
 
-def addresses_of(home: Home) -> tuple[int, dict[str, Address]] | None:
-    """Return the process of the `ratchet up` that runs on a home, and where its services are; None where none runs."""
+def addresses_of(home: Home, file: str = STATE) -> tuple[int, dict[str, Address]] | None:
+    """Return the process that serves a home, `ratchet up` or a gateway, and where; None where none runs."""
     try:
-        state = json.loads((home.root / STATE).read_text())
+        state = json.loads((home.root / file).read_text())
         os.kill(state["pid"], 0)
         return state["pid"], {name: Address(**each) for name, each in state["services"].items()}
     except (OSError, ValueError, KeyError, TypeError):

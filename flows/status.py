@@ -10,7 +10,7 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from flows.addresses import Address, addresses_of, gateway_address, prefect_address
+from flows.addresses import ALONE, Address, addresses_of, gateway_address, prefect_address
 from flows.services import well
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
@@ -42,7 +42,8 @@ def status_of(settings: Settings) -> dict[str, Any]:
 
 
 def _services(settings: Settings, running: dict[str, Address]) -> dict[str, dict[str, Any]]:
-    known = {**_elsewhere(settings), **running}
+    alone = addresses_of(settings.layout, ALONE)
+    known = {**_elsewhere(settings), **(alone[1] if alone else {}), **running}
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         health = dict(zip(known, pool.map(well, [address.health for address in known.values()]), strict=True))
     return {

@@ -41,6 +41,7 @@ def gateway(
     """
     import logging
 
+    from flows.addresses import ALONE, forget_addresses, gateway_address, write_addresses
     from flows.settings import prepare_environment
     from gateway.serve import run
 
@@ -49,7 +50,15 @@ def gateway(
     settings = settings.model_copy(update=given)
     prepare_environment(settings)
     logging.basicConfig(level=logging.DEBUG if debug else settings.log_level, format="%(levelname)s %(message)s")
-    run(gateway_config(settings), started=_say)
+
+    def started(address: str, open_to_all: bool) -> None:
+        write_addresses(settings.layout, {"gateway": gateway_address(address)}, ALONE)
+        _say(address, open_to_all)
+
+    try:
+        run(gateway_config(settings), started=started)
+    finally:
+        forget_addresses(settings.layout, ALONE)
 
 
 def gateway_config(settings: Settings) -> GatewayConfig:

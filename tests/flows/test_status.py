@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows.addresses import Address, addresses_of, forget_addresses, mlflow_of, write_addresses
+from flows.addresses import ALONE, Address, addresses_of, forget_addresses, mlflow_of, write_addresses
 from flows.settings import load_settings
 from flows.show_status import show_status
 from flows.status import status_of
@@ -123,3 +123,12 @@ def test_verify_finds_nothing_wrong_and_then_all_that_is(copied):
     with pytest.raises(IntegrityError, match=r"E7931: dataset agent/1\.0\.0: .*; model agent: .*agent/1 serves"):
         verdict(check_everything(stores))
     assert time.monotonic() - started < 5
+
+
+def test_a_gateway_that_runs_by_itself_is_found(stores):
+    write_addresses(stores.home, {"gateway": Address("http://127.0.0.1:1", "http://127.0.0.1:1/healthz")}, ALONE)
+    found = status_of(stores.settings)
+    assert (found["up"], found["services"]["gateway"]["url"]) == (None, "http://127.0.0.1:1")
+    assert found["services"]["gateway"]["state"] == "silent"
+    forget_addresses(stores.home, ALONE)
+    assert status_of(stores.settings)["services"]["gateway"]["state"] == "not running"
