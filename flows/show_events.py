@@ -18,7 +18,7 @@ def show_import(summary: dict[str, Any]) -> None:
     out = console()
     lost = ", ".join(f"{count:,} {code}" for code, count in summary["by_reason"].items())
     out.print(
-        f"{summary['appended']:,} events appended, {summary['duplicate']:,} there already, "
+        f"{summary['appended']:,} events appended, {summary['duplicate']:,} there already or given twice, "
         f"{summary['rejected']:,} rejected{f' ({lost})' if lost else ''}; the log's last offset is {summary['head']:,}",
         soft_wrap=True,
     )
@@ -31,7 +31,7 @@ def show_import(summary: dict[str, Any]) -> None:
 def show_statistics(summary: dict[str, Any], *, by_day: bool = False) -> None:
     """Print a line for each model version, or for each day of each."""
     out = console()
-    numbers = ("traces", "quality", "failed", "negative", "p95 ms" if by_day else "worst p95", "tokens")
+    numbers = ("traces", "quality", "failed", "negative", "p95 ms" if by_day else "worst p95 ms", "tokens")
     made = table("agent/version", *(("day",) if by_day else ()), *numbers, right=numbers)
     for column in made.columns[1:]:
         column.no_wrap = True  # names fold where the terminal is narrow, numbers never

@@ -26,7 +26,7 @@ def show_status(summary: dict[str, Any]) -> None:
     for model in summary["models"]:
         _show_model(model)
     log = summary["log"]
-    last = f", the last of {_when(log['last_event'])}" if log["last_event"] else ""
+    last = f", the last that came in is of {_when(log['last_event'])}" if log["last_event"] else ""
     out.print(f"event log: {number(log['head'])} events{last}")
     if summary["runs"]:
         out.print()

@@ -57,7 +57,7 @@ def test_files_are_imported_once_and_what_is_no_event_is_told_with_its_line(run,
     assert [(each["line"], each["code"]) for each in first["rejects"]] == [(3, "E7021")]
     again = run("events", "import", tmp_path)
     assert again.exit_code == 0
-    assert "0 events appended, 5 there already, 1 rejected (1 E7021)" in again.stdout
+    assert "0 events appended, 5 there already or given twice, 1 rejected (1 E7021)" in again.stdout
     assert "line 3: E7021" in again.stdout
 
 
