@@ -6,6 +6,7 @@ import json
 import os
 from typing import NamedTuple
 
+from registry.files import write_whole
 from registry.home import Home, now
 
 STATE, ALONE = "up.json", "gateway.json"
@@ -35,9 +36,8 @@ def gateway_address(url: str) -> Address:
 def write_addresses(home: Home, addresses: dict[str, Address], file: str = STATE) -> None:
     """Write down that this process serves a home, and where."""
     services = {name: address._asdict() for name, address in addresses.items()}
-    aside = home.root / f".{file}.{os.getpid()}"
-    aside.write_text(json.dumps({"pid": os.getpid(), "since": now(), "services": services}, indent=1))
-    aside.replace(home.root / file)
+    state = {"pid": os.getpid(), "since": now(), "services": services}
+    write_whole(home.root / file, json.dumps(state, indent=1).encode())
 
 
 def forget_addresses(home: Home, file: str = STATE) -> None:

@@ -15,6 +15,7 @@ from registry import home
 from registry.errors import TriggerError, listed
 from registry.events import Query
 from registry.experiments import CHALLENGER, CONTROL, Arm, Experiment, overlap
+from registry.files import write_whole
 from registry.transitions import Actor
 from tasks.experiments.agreement import agreement
 from tasks.experiments.judgement import ExperimentEvidence, Judgement
@@ -244,13 +245,9 @@ def _hours(start: datetime, end: datetime) -> float:
 
 def write_page(stores: Stores, experiment: Experiment, judgement: Judgement, margin: float = 0.05) -> Path:
     """Write the page of an experiment and return where it is."""
-    folder = stores.home.reports / "experiments"
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f"{experiment.key}.html"
-    made = page.with_suffix(".tmp")
-    made.write_text(render_html(judgement, f"Experiment {experiment.key}", facts(experiment), margin), encoding="utf-8")
-    made.replace(page)  # whoever reads it meanwhile sees the old one or the new one
-    return page
+    page = stores.home.reports / "experiments" / f"{experiment.key}.html"
+    html = render_html(judgement, f"Experiment {experiment.key}", facts(experiment), margin)
+    return write_whole(page, html.encode())
 
 
 def facts(experiment: Experiment) -> list[tuple[str, str]]:

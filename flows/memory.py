@@ -7,7 +7,6 @@ run, so this is not left to it. A result that is found is taken if what it made 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from registry import __version__
+from registry.files import write_whole
 from registry.records import canonical_digest
 
 T = TypeVar("T", bound=BaseModel)
@@ -45,11 +45,5 @@ def recall(folder: Path, name: str, kind: type[T]) -> T | None:
 
 def keep(folder: Path, name: str, result: T) -> T:
     """Write a result so that it is there whole, also after a power cut, or not at all; return it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{name}.part"
-    with aside.open("w", encoding="utf-8") as stream:
-        stream.write(result.model_dump_json())
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(folder / f"{name}.json")
+    write_whole(folder / f"{name}.json", result.model_dump_json().encode())
     return result

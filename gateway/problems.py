@@ -41,7 +41,6 @@ EVENT_REFUSED = Kind("E7886", 400)
 WRONG_HOST = Kind("E7887", 421)
 NOT_SERVABLE = Kind("E7888", 409)
 UNEXPECTED = Kind("E7889", 500)
-NOT_READY = Kind("E7881", 503)
 
 
 class Problem(Exception):

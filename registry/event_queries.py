@@ -53,7 +53,8 @@ def moment(text: str) -> int:
         ExtractionError: E7033 it is none.
     """
     try:
-        return microseconds(datetime.fromisoformat(text).replace(tzinfo=datetime.fromisoformat(text).tzinfo or UTC))
+        given = datetime.fromisoformat(text)
+        return microseconds(given if given.tzinfo else given.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise ExtractionError(
             "E7033", f"{text[:60]!r} is no time", "give ISO 8601, such as 2026-11-21 or 2026-11-21T14:30:00Z"

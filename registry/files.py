@@ -1,4 +1,4 @@
-"""Locks on files, and waiting until what was written is on disk."""
+"""Locks on files, files that are written whole or not at all, and waiting until what was written is on disk."""
 
 from __future__ import annotations
 
@@ -22,6 +22,24 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file so that it is there whole, also after a power cut, or as it was before; return its path.
+
+    Several may write it at once: the last one stays, and a reader never sees a part of any.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)  # there only where this failed
+    return path
 
 
 def flush(path: Path) -> None:

@@ -5,7 +5,6 @@ Outside a flow run the artifacts are skipped: there is no run that they could be
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from prefect import runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from registry.files import write_whole
 from registry.records import (
     DatasetManifest,
     Decision,
@@ -30,14 +30,7 @@ from tasks.reporting.tables import funnel_markdown, gates_markdown, judgements_m
 
 def save_report(data: ReportData, path: Path) -> Path:
     """Write the report to `path`, whole or not at all: a reader never sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.part")
-    with scratch.open("wb") as file:
-        file.write(render(data).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    return path
+    return write_whole(path, render(data).encode())
 
 
 @task(name="write report", task_run_name="write report", persist_result=False, cache_policy=NO_CACHE)

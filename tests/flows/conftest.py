@@ -24,6 +24,14 @@ from flows.settings import RECORDED_IN_BATCHES
 from flows.templates import template
 from registry.records import SPLITS, Predictor
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SERVER_SECONDS = 90
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -68,6 +76,19 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"no answer from {url}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return Debian's chromium, driven by Playwright."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine: nothing is looked at in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,6 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 OUTPUT = Path(__file__).parents[1] / "output" / "browser"
 RUN_MS, PAGE_MS = 90_000, 30_000
 
@@ -74,20 +66,14 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(ratchet_up) -> Iterator[Visitor]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine: nobody went through the user interfaces")
-    from playwright.sync_api import sync_playwright
-
+def visitor(browser, ratchet_up) -> Iterator[Visitor]:
     running = ratchet_up("--no-gateway")
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir(parents=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(PAGE_MS)
-        yield Visitor(page, running.services)
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PAGE_MS)
+    yield Visitor(page, running.services)
+    page.close()
 
 
 def test_a_person_learns_reads_and_approves_in_the_user_interfaces_alone(visitor, make_sample, tmp_path):
