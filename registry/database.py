@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from registry import errors
 
 BUSY_MILLISECONDS = 30_000
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Of the tables, oldest first (`registry.migrations`)."""
 WRITERS = 0x7261746368  # any number that others are not likely to lock
 _PRAGMAS = (
@@ -70,6 +70,18 @@ audit = _appended(
     _text("model", nullable=False, index=True),
     _text("version", nullable=False),
     _text("body", nullable=False),
+    _text("by"),
+    _text("digest"),
+    _text("previous"),
+    _text("hash"),
+)
+bundles = _appended(
+    "bundles",
+    _text("model", nullable=False, index=True),
+    _text("version", nullable=False),
+    _text("action", nullable=False),
+    _text("digest", nullable=False),
+    _text("envelope", nullable=False),
 )
 intents = _appended("intents", _text("model", nullable=False, index=True), _text("body", nullable=False))
 closures = _appended("closures", _text("outcome", nullable=False))
@@ -88,6 +100,14 @@ experiments = _appended(
     _text("model", nullable=False, index=True),
     _text("experiment", nullable=False, index=True),
     _text("event", nullable=False),
+    _text("body", nullable=False),
+)
+
+sources = _appended(
+    "sources",
+    _text("source", nullable=False, index=True),
+    _text("state", nullable=False),
+    _text("by", nullable=False),
     _text("body", nullable=False),
 )
 

@@ -51,7 +51,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path):
     engine = database.connect(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
-    with pytest.raises(SettingsError, match=r"E7860: .* is of revision 0999; this Ratchet knows up to 0002"):
+    with pytest.raises(SettingsError, match=r"E7860: .* is of revision 0999; this Ratchet knows up to 0003"):
         database.connect(url)
 
 
