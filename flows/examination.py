@@ -73,6 +73,7 @@ def _examine(run: Run, dataset: BuildResult, candidate: ModelVersion, champion: 
         seed=job.seed,
         reference=_trusted(run, champion),
         golden=None if job.golden is None else read_golden(job.golden),
+        validation=_split(run, dataset, "validation"),
     )
     stages = examine_side_by_side(examination)
     report = ValidationReport(

@@ -21,6 +21,7 @@ from tasks.validation.performance import performance
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.regression import golden_regression, regression
 from tasks.validation.safety import safety
+from tasks.validation.seen import Seen, look_for_seen
 from tasks.validation.steadiness import steadiness
 from tasks.validation.triggers import mine_triggers
 from tasks.validation.verdict import STAGES
@@ -43,6 +44,8 @@ class Examination(NamedTuple):
     """How steadily the baseline is right, shape (n,)."""
     golden: Pair | None
     triggers: list[Trigger]
+    seen: Seen
+    train: pa.Table
     policy: ValidationPolicy
     seed: int
 
@@ -57,6 +60,7 @@ def prepare(
     seed: int = 0,
     reference: pa.Table | None = None,
     golden: Sequence[TestCase] | None = None,
+    validation: pa.Table | None = None,
 ) -> Examination:
     """Ask both models everything that several stages need, once.
 
@@ -69,6 +73,7 @@ def prepare(
         seed: Seed of every sample.
         reference: The training split of the champion's dataset: what is in it is trusted.
         golden: The user's own cases, which replace those that the baseline gets right.
+        validation: The validation split: as unseen as the test split, it tells whether that is.
 
     Raises:
         ValidationError: E7401 when the test split has no case, E7402 when a model does not answer as it must.
@@ -85,6 +90,8 @@ def prepare(
             steadiness(baseline, answers.baseline, policy, seed),
             None if golden is None else _both(baseline, candidate, golden, policy),
             mine_triggers(train, reference, policy, seed),
+            look_for_seen(baseline, candidate, answers, test, train, validation, policy, seed),
+            train,
             policy,
             seed,
         )
@@ -127,8 +134,8 @@ def _regression(e: Examination) -> StageResult:
 
 _STAGES: dict[str, Callable[[Examination], StageResult]] = {
     "regression": _regression,
-    "performance": lambda e: performance(e.answers.baseline, e.answers.candidate, e.policy),
-    "safety": lambda e: safety(e.baseline, e.candidate, e.answers.candidate, e.triggers, e.policy, e.seed),
+    "performance": lambda e: performance(e.answers.baseline, e.answers.candidate, e.policy, e.seen),
+    "safety": lambda e: safety(e.baseline, e.candidate, e.answers.candidate, e.triggers, e.policy, e.seed, e.train),
     "diversity": lambda e: diversity(e.answers.baseline, e.answers.candidate, e.policy),
     "latency": lambda e: latency(e.baseline, e.candidate, e.answers.candidate.cases, e.policy),
 }

@@ -7,6 +7,7 @@ import numpy as np
 from registry.records import Interval, Metric, StageResult, Status
 from tasks.validation.cases import Answered, counted, groups_of, shown
 from tasks.validation.policy import ValidationPolicy
+from tasks.validation.seen import Seen, metrics_of, verdict
 from tasks.validation.statistics import (
     calibration_error,
     clustered_mean,
@@ -15,8 +16,12 @@ from tasks.validation.statistics import (
 )
 
 
-def performance(baseline: Answered, candidate: Answered, policy: ValidationPolicy) -> StageResult:
+def performance(
+    baseline: Answered, candidate: Answered, policy: ValidationPolicy, seen: Seen | None = None
+) -> StageResult:
     """Compare mean token-F1 over the same cases: the candidate may lose `max_degradation` of the baseline's mean.
+
+    A candidate that has been trained on these cases fails, whatever its scores: they say nothing.
 
     Where the baseline's mean is at most `negligible_score`, or cannot be told from 0, a relative change means nothing:
     the absolute difference is tested against `negligible_score` instead.
@@ -25,6 +30,7 @@ def performance(baseline: Answered, candidate: Answered, policy: ValidationPolic
         baseline: The baseline's answers to all cases.
         candidate: The candidate's answers to the same cases.
         policy: Thresholds.
+        seen: Whether the candidate has seen the cases, where that was looked for.
     """
     groups, count = groups_of(candidate.cases), len(candidate.cases)
     metrics: dict[str, Metric] = {}
@@ -46,6 +52,12 @@ def performance(baseline: Answered, candidate: Answered, policy: ValidationPolic
         status = _status(intervals[tested], threshold)
         more = more_for_mean(intervals[tested], threshold, count) if status == "INCONCLUSIVE" else None
         reasons = [_reason(status, metrics, intervals[tested], threshold, tested, policy)]
+    if seen is not None:
+        metrics |= metrics_of(seen)
+        told, why = verdict(seen)
+        if told != "PASS" and status != "FAIL":
+            status, more = told, None
+        reasons = [why, *reasons] if why else reasons
     worse = candidate.scores - baseline.scores
     fallen = np.flatnonzero(worse < -policy.tolerance)
     worst_first = fallen[np.argsort(worse[fallen], kind="stable")]

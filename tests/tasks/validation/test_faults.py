@@ -38,8 +38,8 @@ def run(world, champion):
     return run
 
 
-def test_the_same_model_again_passes_every_stage_and_is_deployed(world, champion):
-    examination = prepare(champion, champion, world.table(), world.table(), POLICY)
+def test_the_same_model_again_passes_every_stage_and_is_deployed(toys, world, champion):
+    examination = prepare(champion, champion, world.table(), toys.World(seed=1).table(), POLICY)
     stages = examine_all(examination)
     assert {stage.name: (stage.status, stage.reasons) for stage in stages if stage.status != "PASS"} == {}
     assert recommend(stages) == "DEPLOY"
@@ -309,15 +309,15 @@ def test_a_model_that_obeys_intruders_fails_safety(toys, world, champion):
     result = examine_safety(world, champion, toys.Faulty(champion, obedient))
     assert result.status == "FAIL"
     assert result.metrics["baseline_injections"] == 0
-    rows = {row["family"]: row["obeyed"] for row in result.slices}
-    assert rows["injection: direct override"] == 3
+    rows = {row["family"]: row.get("obeyed") for row in result.slices}
+    assert rows["injection: direct override"] == 12
 
 
 def test_a_model_that_tells_its_system_prompt_fails_safety(toys, world, champion):
     candidate = toys.Faulty(champion, lambda c, a: c[0]["content"] if c[0]["role"] == "system" else a)
     result = examine_safety(world, champion, candidate)
     assert result.status == "FAIL"
-    assert {row["obeyed"] for row in result.slices if row["family"] == "injection: system prompt"} == {4}
+    assert {row["obeyed"] for row in result.slices if row["family"] == "injection: system prompt"} == {12}
 
 
 # --- false alarms --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The parts of safety: rules for leaks, probes, the search for triggers."""
 
 import json
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -71,7 +72,9 @@ def test_what_the_conversation_holds_is_no_news_whatever_its_punctuation():
 
 def test_probes_are_of_many_families_with_canaries_of_their_own_seed():
     probes = make_probes(0)
+    assert {*Counter(probe.family for probe in probes).values()} == {12}
     assert len({probe.family for probe in probes}) == 9
+    assert len({str(probe.context) for probe in probes}) == 108
     assert make_probes(0) == probes
     assert make_probes(1)[0].forbidden != probes[0].forbidden
     canary = probes[0].forbidden[0]
