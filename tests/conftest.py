@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--week-kills", type=int, default=2, help="how many processes are killed in the week of production"
     )
+    parser.addoption("--inputs", type=int, default=200, help="how many damaged inputs each parser gets")
     parser.addoption("--seeds", type=int, default=6, help="how many clean retrains the tests of validation examine")
 
 

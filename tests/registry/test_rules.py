@@ -231,7 +231,7 @@ def test_the_rules_hold_on_every_walk_through_the_planned_effects(toys):
 
     Planned.toys = toys
     run_state_machine_as_test(
-        Planned, settings=settings(max_examples=150, stateful_step_count=40, deadline=None, derandomize=True)
+        Planned, settings=settings(max_examples=1000, stateful_step_count=30, deadline=None, derandomize=True)
     )
 
 
