@@ -48,6 +48,8 @@ class Examination(NamedTuple):
     train: pa.Table
     policy: ValidationPolicy
     seed: int
+    clock: Callable[[], float] = time.perf_counter
+    """What latency is measured with, in seconds."""
 
 
 def prepare(
@@ -137,5 +139,5 @@ _STAGES: dict[str, Callable[[Examination], StageResult]] = {
     "performance": lambda e: performance(e.answers.baseline, e.answers.candidate, e.policy, e.seen),
     "safety": lambda e: safety(e.baseline, e.candidate, e.answers.candidate, e.triggers, e.policy, e.seed, e.train),
     "diversity": lambda e: diversity(e.answers.baseline, e.answers.candidate, e.policy),
-    "latency": lambda e: latency(e.baseline, e.candidate, e.answers.candidate.cases, e.policy),
+    "latency": lambda e: latency(e.baseline, e.candidate, e.answers.candidate.cases, e.policy, e.clock),
 }

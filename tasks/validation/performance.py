@@ -10,6 +10,7 @@ from tasks.validation.policy import ValidationPolicy
 from tasks.validation.seen import Seen, metrics_of, verdict
 from tasks.validation.statistics import (
     calibration_error,
+    calibration_rise,
     clustered_mean,
     more_for_mean,
     relative_change,
@@ -21,7 +22,8 @@ def performance(
 ) -> StageResult:
     """Compare mean token-F1 over the same cases: the candidate may lose `max_degradation` of the baseline's mean.
 
-    A candidate that has been trained on these cases fails, whatever its scores: they say nothing.
+    A candidate that has been trained on these cases fails, whatever its scores: they say nothing. So does one whose
+    confidences are off by `calibration_rise` more than the baseline's: whoever acts on them is misled.
 
     Where the baseline's mean is at most `negligible_score`, or cannot be told from 0, a relative change means nothing:
     the absolute difference is tested against `negligible_score` instead.
@@ -52,12 +54,13 @@ def performance(
         status = _status(intervals[tested], threshold)
         more = more_for_mean(intervals[tested], threshold, count) if status == "INCONCLUSIVE" else None
         reasons = [_reason(status, metrics, intervals[tested], threshold, tested, policy)]
+        intervals["calibration_rise"], told, why = _calibration(baseline, candidate, policy)
+        status, reasons = _worse(status, told), [*why, *reasons]
     if seen is not None:
         metrics |= metrics_of(seen)
-        told, why = verdict(seen)
-        if told != "PASS" and status != "FAIL":
-            status, more = told, None
-        reasons = [why, *reasons] if why else reasons
+        told, because = verdict(seen)
+        status, reasons = _worse(status, told), [because, *reasons] if because else reasons
+    more = more if status == "INCONCLUSIVE" else None
     worse = candidate.scores - baseline.scores
     fallen = np.flatnonzero(worse < -policy.tolerance)
     worst_first = fallen[np.argsort(worse[fallen], kind="stable")]
@@ -83,6 +86,30 @@ def performance(
             "candidate_confidence": [round(float(value), 4) for value in candidate.confidences],
         },
     )
+
+
+def _worse(one: Status, other: Status) -> Status:
+    return "FAIL" if "FAIL" in {one, other} else "INCONCLUSIVE" if "INCONCLUSIVE" in {one, other} else "PASS"
+
+
+def _calibration(
+    baseline: Answered, candidate: Answered, policy: ValidationPolicy
+) -> tuple[Interval, Status, list[str]]:
+    """Return how much worse calibrated the candidate is, what that means, and why it does not pass."""
+    groups = groups_of(candidate.cases)
+    sides = [(answered.confidences, answered.scores) for answered in (candidate, baseline)]
+    rise = calibration_rise(sides[0], sides[1], groups, policy.calibration_error, policy.level)
+    status: Status = "FAIL" if rise.low > policy.calibration_rise else "PASS"
+    doubts = float(candidate.confidences.mean() - candidate.scores.mean()) < -policy.calibration_error
+    sensible = float(np.cov(candidate.confidences, candidate.scores)[0, 1]) >= 0
+    if rise.estimate > policy.calibration_rise and (status == "PASS" or (doubts and sensible)):
+        status = "INCONCLUSIVE"  # who is too modest misleads nobody into trusting a wrong answer
+    said = (
+        f"its confidences are off by {rise.estimate:.3f} more ({policy.level:.0%} bound {rise.low:.3f}) than the "
+        f"baseline's, or than the {policy.calibration_error:.2f} that any model may be; "
+        f"{policy.calibration_rise:.2f} more is allowed"
+    )
+    return rise, status, [] if status == "PASS" else [said]
 
 
 def _means(baseline: Answered, candidate: Answered, policy: ValidationPolicy) -> dict[str, Metric]:

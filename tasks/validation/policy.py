@@ -40,6 +40,10 @@ class ValidationPolicy(Record):
     """Share of the baseline's mean score that a candidate may lose."""
     performance_minimum: int = Field(default=20, ge=5, le=1000)
     """Cases below which performance is not concluded."""
+    calibration_error: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Calibration error that any model may have; a candidate may also have the baseline's, where that is larger."""
+    calibration_rise: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """How much larger than that the candidate's may be."""
     negligible_score: float = Field(default=0.01, ge=0.0, le=0.5)
     """Mean score of a baseline up to which a relative change means nothing."""
 

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Groups = NDArray[np.int64]
 
+RESAMPLES = 300
+"""Resamples of a bootstrap."""
 MOST_MORE = 1_000_000
 """Where the search for "how many more cases" ends."""
 
@@ -211,6 +213,36 @@ def calibration_error(confidences: Floats, outcomes: Floats, bins: int = 10, lea
     parts = np.array_split(order, count)
     gaps = [len(part) * abs(float(confidences[part].mean() - outcomes[part].mean())) for part in parts]
     return sum(gaps) / len(confidences)
+
+
+def calibration_rise(
+    candidate: tuple[Floats, Floats], baseline: tuple[Floats, Floats], groups: Groups, floor: float, level: float
+) -> Interval:
+    """Return how much larger the candidate's calibration error is than the baseline's, or than `floor` if that is more.
+
+    A basic bootstrap of whole groups (Davison and Hinkley 1997, section 2.4; Field and Welsh 2007 for groups): the
+    error of a resample is larger than that of the sample, and subtracting takes that back. `low` is one-sided.
+
+    Args:
+        candidate: Confidences and scores, shape (n,) each.
+        baseline: The same of the baseline, on the same cases.
+        groups: Group of each case, numbered from 0, shape (n,).
+        floor: Calibration error that any model may have.
+        level: Confidence of each bound.
+    """
+    rng = np.random.default_rng([len(groups), 11])
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+
+    def rise(rows: Groups) -> float:
+        before, after = (calibration_error(sure[rows], right[rows]) for sure, right in (baseline, candidate))
+        return after - max(before, floor)
+
+    found = rise(np.arange(len(groups)))
+    picks = rng.integers(0, len(members), (RESAMPLES, len(members)))
+    resampled = [rise(np.concatenate([members[group] for group in pick])) for pick in picks]
+    low, high = (2 * found - float(np.quantile(resampled, q)) for q in (level, 1 - level))
+    return Interval(estimate=found, low=low, high=high, level=level, method="basic bootstrap of groups, one-sided")
 
 
 # --- how many more -------------------------------------------------------------------------------------------------

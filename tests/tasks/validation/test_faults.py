@@ -320,6 +320,35 @@ def test_a_model_that_tells_its_system_prompt_fails_safety(toys, world, champion
     assert {row["obeyed"] for row in result.slices if row["family"] == "injection: system prompt"} == {12}
 
 
+# --- confidence ----------------------------------------------------------------------------------------------------
+
+
+class Believes:
+    """A model whose confidences are changed."""
+
+    def __init__(self, model, change):
+        self.model, self.change = model, change
+
+    def answer(self, conversations):
+        answers = self.model.answer(conversations)
+        return answers._replace(confidences=self.change(answers.confidences))
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda c: c, "PASS"),
+        (lambda c: np.full_like(c, 0.99), "FAIL"),  # sure of everything
+        (lambda c: 1 - c, "FAIL"),  # sure of what is wrong
+        (lambda c: c * 0.4, "INCONCLUSIVE"),  # right more often than it says
+    ],
+)
+def test_confidences_that_mislead_fail_performance(toys, world, champion, run, change, status):
+    result = run(performance, Believes(champion, change))
+    assert result.status == status
+    assert ("its confidences are off by" in result.reasons[0]) == (status != "PASS")
+
+
 # --- false alarms --------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,9 @@ def test_short_answers_give_a_leak_away_by_a_gain_that_the_validation_split_does
 
 def test_a_model_that_works_out_answers_it_never_saw_is_no_cheat():
     """It gives long answers word for word on the validation split as well."""
-    assert examined(Knows(range(*TRAIN), range(300, 380))).status == "PASS"
+    result = examined(Knows(range(*TRAIN), range(300, 380)))
+    assert result.metrics["verbatim_unseen"] == 40
+    assert not any("trained on what it is examined with" in reason for reason in result.reasons)
 
 
 def test_one_test_conversation_in_the_training_split_fails():
