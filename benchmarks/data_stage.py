@@ -53,8 +53,12 @@ def build(path: Path, folder: Path, run: Any) -> Any:
     from tasks.extraction.inputs import find_inputs
     from tasks.extraction.policy import ExtractionPolicy
     from tasks.filtering.policy import FilteringPolicy
+    from tasks.screening.policy import ScreeningPolicy
 
-    policy = SimpleNamespace(extraction=ExtractionPolicy(), filtering=FilteringPolicy(), curation=CurationPolicy())
+    policy = SimpleNamespace(
+        extraction=ExtractionPolicy(), filtering=FilteringPolicy(), screening=ScreeningPolicy(),
+        curation=CurationPolicy(),
+    )  # fmt: skip
     store = DatasetStore(folder / "datasets")
     return build_dataset(
         find_inputs([path]), policy, store, "bench", seed=0, scratch=folder / "scratch", out=folder / "out", run=run

@@ -31,6 +31,10 @@ PARTS = {
     "experiments": "Experiments",
     "gateway": "The gateway",
     "loop": "The loop",
+    "audit_log": "The audit log",
+    "bundles": "Signed bundles",
+    "screening": "Poison in the training set",
+    "verification": "The verifier",
 }
 
 

@@ -16,11 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from flows.survey import FEATURE
-from registry.records import ExampleCounts
+from registry.errors import CurationError
+from registry.records import ExampleCounts, SuspectedWords
 from tasks.curation import near, scratch
 from tasks.curation.cluster import Pairs, distinct
 from tasks.curation.groups import NO_SIDE
-from tasks.curation.plan import FATES, KEPT, Rows, drop_exact, drop_near, plan
+from tasks.curation.plan import FATES, KEPT, Rows, drop_exact, drop_near, mixed, plan
 from tasks.curation.policy import CurationPolicy
 from tasks.curation.scratch import Part
 from tasks.curation.shards import NOT_DECIDED
@@ -30,8 +31,12 @@ from tasks.filtering.decide import ACCEPT, STATUSES, Decisions, check_accepted, 
 from tasks.filtering.distributions import Distributions, distributions
 from tasks.filtering.features import FEATURES
 from tasks.filtering.policy import FilteringPolicy
+from tasks.sources.caps import within
+from tasks.sources.standing import EVERYBODY, Standing, limits
 
-ACCEPTED_FATES = ("accepted", *FATES[1:], "already_learned")
+OVER_SHARE = ("over_source_share", "over_domain_share")
+"""Left out because a source, or a domain, would have too large a share (`tasks.sources.caps`)."""
+ACCEPTED_FATES = ("accepted", *FATES[1:], *OVER_SHARE, "already_learned")
 DECISIONS = (*ACCEPTED_FATES, *(status.lower() for status in STATUSES[1:]), "duplicate_event")
 """What may be decided of an example, by code. `accepted` examples are in the dataset; those behind them were good
 enough but are left out; then come REVIEW and REJECT of the filter."""
@@ -70,6 +75,10 @@ class Choice(NamedTuple):
     strata: list[tuple[str, str]]
     stratum: I64
     """Stratum of every row."""
+    withdrawn: int = 0
+    """Rows that the parent version has and this one has not: their source is barred now, or they are suspected."""
+    suspected: Sequence[SuspectedWords] = ()
+    """Words whose examples went to review, now or before."""
 
 
 def judge(parts: Sequence[Part], resolution: Resolution, policy: FilteringPolicy, seed: int) -> Judged:
@@ -85,12 +94,16 @@ def judge(parts: Sequence[Part], resolution: Resolution, policy: FilteringPolicy
     confidence = scratch.numbers(parts, "confidence")[rows].astype(np.float64)
     decisions = decide(features, resolution.quality[rows], confidence, resolution.flags[rows], policy, seed)
     del features
-    counts = example_counts(decisions)
-    check_accepted(counts)
+    check_accepted(example_counts(decisions))
+    return as_judged(parts, rows, decisions, resolution.quality[rows])
+
+
+def as_judged(parts: Sequence[Part], rows: I64, decisions: Decisions, quality: Floats) -> Judged:
+    """Return decisions with what they amount to."""
     codes, names = scratch.strata(parts)
     domains, difficulties = (_names([name[i] for name in names], codes[rows]) for i in (0, 1))
-    shapes = distributions(domains, difficulties, resolution.quality[rows], decisions)
-    return Judged(rows, decisions, resolution.quality[rows], counts, shapes)
+    shapes = distributions(domains, difficulties, quality, decisions)
+    return Judged(rows, decisions, quality, example_counts(decisions), shapes)
 
 
 def _names(names: list[str], codes: I64) -> pa.DictionaryArray:
@@ -107,6 +120,8 @@ def choose(
     seed: int,
     folder: Path,
     run: Map,
+    standing: Standing = EVERYBODY,
+    leaving: I64 | None = None,
 ) -> Choice:
     """Choose the rows of the next version and their sides.
 
@@ -118,6 +133,11 @@ def choose(
         seed: Decides between groups of one size.
         folder: For files that pieces read.
         run: Does the pieces of the search for near-duplicates.
+        standing: Whose share is limited.
+        leaving: Rows of the parent that the next version has no more; None for none.
+
+    Raises:
+        CurationError: E7236 the limits of shares leave next to nothing.
     """
     every, old = [*parent, *parts], scratch.total_rows(parent)
     accepted = judged.decisions.status == ACCEPT
@@ -126,10 +146,13 @@ def choose(
         known, keys = (scratch.numbers(some, "event_key").astype(np.uint64) for some in (parent, parts))
         learned = accepted & among(keys[judged.rows], known)
     chosen = np.flatnonzero(accepted & ~learned)
-    row, facts = _facts(parent, parts, judged, chosen)
+    row, facts = _facts(parent, parts, judged, chosen, leaving)
     single = drop_exact(facts)
     remaining = single[drop_near(facts.take(single), _near_pairs(every, row[single], policy, folder, run))]
-    made = plan(facts, single, remaining, policy, seed)
+    fits = _within_shares(every, row[remaining], facts, remaining, standing, seed)
+    made = plan(facts, single, remaining[fits.keep], policy, seed)
+    over = remaining[~fits.keep]
+    made.fate[over] = len(FATES) + fits.kind[~fits.keep]
 
     n = old + scratch.total_rows(parts)
     decision = np.full(n, NOT_DECIDED, dtype=np.uint8)
@@ -151,15 +174,51 @@ def choose(
     columns["reasons"][old + judged.rows] = judged.decisions.reasons
     if old:
         columns["quality"][:old] = scratch.numbers(parent, "quality")
-    fates = np.bincount(made.fate[new], minlength=len(FATES)).tolist()
-    left_out = {FATES[code]: fates[code] for code in range(1, len(FATES))} | {"already_learned": int(learned.sum())}
+    fated = ACCEPTED_FATES[:-1]
+    fates = np.bincount(made.fate[new], minlength=len(fated)).tolist()
+    left_out = dict(zip(fated[1:], fates[1:], strict=True)) | {"already_learned": int(learned.sum())}
     stratum, names = scratch.strata(every)
     return Choice(
         columns, int((made.fate == KEPT).sum()), fates[KEPT], {k: v for k, v in left_out.items() if v}, names, stratum
     )
 
 
-def _facts(parent: Sequence[Part], parts: Sequence[Part], judged: Judged, chosen: I64) -> tuple[I64, Rows]:
+class _Fits(NamedTuple):
+    keep: NDArray[np.bool_]
+    kind: I64
+    """Place in `OVER_SHARE` of rows that are left out."""
+
+
+def _within_shares(
+    parts: Sequence[Part], rows: I64, facts: Rows, remaining: I64, standing: Standing, seed: int
+) -> _Fits:
+    """Return which of the remaining rows the limits of shares let in.
+
+    Who stays is drawn: an order that the rows' own scores decide would let a source choose.
+    """
+    if not standing.limits_shares:
+        return _Fits(np.ones(len(rows), dtype=bool), np.zeros(len(rows), dtype=np.int64))
+    source, names = scratch.sources(parts)
+    strata, of = scratch.strata(parts)
+    domains = sorted({domain for domain, _ in of})
+    domain = np.array([domains.index(each) for each, _ in of], dtype=np.int64)[strata[rows]]
+    found = limits(standing, names, source[rows], domain)
+    fixed = facts.side[remaining] != NO_SIDE
+    kept = within(found, fixed, np.argsort(mixed(facts.id_key[remaining], seed), kind="stable"))
+    if 10 * kept.keep.sum() < len(rows):
+        raise CurationError(
+            "E7236",
+            f"the limits of shares in the policy section sources leave {kept.keep.sum():,} of {len(rows):,} examples",
+            "trust a source that you know (`ratchet sources trust`), block one that brings next to nothing, or raise "
+            "the limits",
+        )
+    kinds = np.array([OVER_SHARE.index(f"over_{limit.kind}_share") for limit in found] + [0], dtype=np.int64)
+    return _Fits(kept.keep, kinds[kept.kind])
+
+
+def _facts(
+    parent: Sequence[Part], parts: Sequence[Part], judged: Judged, chosen: I64, leaving: I64 | None
+) -> tuple[I64, Rows]:
     """Return the parent's rows and the accepted new ones in the order of their content, with their facts."""
     every, old = [*parent, *parts], scratch.total_rows(parent)
     row = np.concatenate([np.arange(old), old + judged.rows[chosen]])
@@ -168,6 +227,9 @@ def _facts(parent: Sequence[Part], parts: Sequence[Part], judged: Judged, chosen
     if old:
         side[:old] = scratch.numbers(parent, "side")
         composite[:old] = scratch.numbers(parent, "composite")
+    if leaving is not None:
+        stays = ~np.isin(row, leaving)
+        row, side, composite = row[stays], side[stays], composite[stays]
     id_key = scratch.numbers(every, "id_key")[row]
     order = np.argsort(id_key, kind="stable")
     row = row[order]

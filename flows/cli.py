@@ -11,7 +11,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows.commands import events, experiment, gateway, loop, services
+from flows.commands import (
+    audit,
+    erase,
+    events,
+    experiment,
+    gateway,
+    keys,
+    loop,
+    replay,
+    services,
+    sources,
+    trust,
+    verify,
+)  # fmt: skip
 from flows.commands.options import (
     By,
     Debug,
@@ -81,6 +94,16 @@ def learn(
         typer.Option("--policy", metavar="FILE", help="Policy file (env RATCHET_POLICY).", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0, max=2**32 - 1)] = 0,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="NAME",
+            help="Who starts this, and may then not approve it (env RATCHET_IDENTITY; default: the user).",
+            show_default=False,
+            callback=said,
+        ),
+    ] = None,
     approve_as: Annotated[
         str | None,
         typer.Option(
@@ -113,8 +136,8 @@ def learn(
 
     with bars(quiet=json_) as listener:
         summary = run_learn(
-            settings_of(home, debug), events=events, model=model, policy=policy, seed=seed, approve_as=approve_as,
-            strategy=strategy, golden=golden, listener=listener,
+            settings_of(home, debug), events=events, model=model, policy=policy, seed=seed, by=by,
+            approve_as=approve_as, strategy=strategy, golden=golden, listener=listener,
         )  # fmt: skip
     if json_:
         print_json(summary)
@@ -131,17 +154,34 @@ def approve(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that waits for approval.")],
     by: By,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="Your private key, ed25519 PEM (env RATCHET_APPROVER_KEY; default: one in the home, made at first).",
+            show_default=False,
+        ),
+    ] = None,
+    sign_only: Annotated[
+        bool, typer.Option("--sign-only", help="Print the signed approval, for the form of `approve`; record nothing.")
+    ] = False,
     home: Home = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Approve a version; every gate is looked at again, and if all pass it is promoted.
+    """Approve a version, signed with your key; every gate is looked at again, and if all pass it is promoted.
 
     Example:  ratchet approve agent 3 --by dana --note "checked the failing cases"
     """
-    from flows.run import run_approve
+    from flows.run import run_approve, run_sign_approval
 
-    summary = run_approve(existing(home, debug), model=model, version=version, by=by, note=note)
+    settings = existing(home, debug)
+    if sign_only:
+        envelope = run_sign_approval(settings, model=model, version=version, by=by, note=note, key=key)
+        print_json(envelope) if json_ else typer.echo(envelope["signed"])
+        return
+    summary = run_approve(settings, model=model, version=version, by=by, note=note, key=key)
     finish(summary, json_, "decision")
     if summary["decision"] != "promoted":  # so that `ratchet approve ... && deploy` does not deploy
         raise PromotionError(
@@ -233,12 +273,25 @@ def show(
 @app.command()
 @reported
 def lineage(
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event's id, or SOURCE#ID.")],
+    event_id: Annotated[
+        str | None, typer.Argument(metavar="[EVENT_ID]", help="The event's id, or SOURCE#ID.", show_default=False)
+    ] = None,
+    subject: erase.Subject = None,
+    user: erase.User = None,
+    trace: erase.Trace = None,
     home: Home = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell which dataset and model versions saw an event."""
+    """Tell which datasets, models and experiments saw an event, or a person.
+
+    Example:  ratchet lineage --subject customer-00870
+    """
+    if event_id is None:
+        erase.show_where(existing(home, debug), erase.person(subject, user, trace, "EVENT_ID"), json_)
+        return
+    if (subject, user, trace) != (None, None, None):
+        raise typer.BadParameter("give either an event or one of --subject, --user and --trace", param_hint="EVENT_ID")
     from flows.queries import event_lineage
 
     finish(event_lineage(existing(home, debug), event_id), json_, "lineage")
@@ -339,9 +392,12 @@ def policy(
         show_policy(values)
 
 
+app.add_typer(audit.audit, name="audit")
 app.add_typer(events.events, name="events")
 app.add_typer(experiment.experiment, name="experiment")
-for _commands in (events.top, loop.app, gateway.app, services.app):
+app.add_typer(keys.keys, name="keys")
+app.add_typer(sources.sources, name="sources")
+for _commands in (events.top, loop.app, gateway.app, services.app, erase.app, replay.app, trust.app, verify.app):
     app.add_typer(_commands)
 
 

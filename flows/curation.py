@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flows.assets import publish
@@ -9,7 +10,9 @@ from flows.dataset import BuildResult, build_dataset
 from flows.job import overtaken_by
 from flows.mapping import mapper
 from flows.memory import remembered
+from flows.rebuild import note_inputs
 from flows.run import Run
+from flows.sources import learn_of_sources, note_standing, record_attempts, standing
 from registry.records import canonical_digest
 from tasks.reporting.task import show_funnel
 
@@ -17,19 +20,24 @@ from tasks.reporting.task import show_funnel
 def make_dataset(run: Run) -> BuildResult:
     """Make the next version of the model's dataset from its events."""
     job, store = run.job, run.stores.datasets
+    now = standing(run.stores, job.policy.sources)
 
     def build() -> BuildResult:
-        return build_dataset(
+        made = build_dataset(
             job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
             run=mapper(job.settings, run.progress), partition_bytes=job.settings.partition_bytes,
-            log=job.log,
+            log=job.log, standing=now, attempted=partial(record_attempts, run),
         )  # fmt: skip
+        note_standing(run, made, now)
+        return made
 
     def still(known: BuildResult) -> bool:
         return store.holds(known.manifest) and store.latest(job.model) == known.manifest.version
 
     with run.progress.step("dataset"):
         made = remembered(job.folder, "dataset", BuildResult, build, still)
+        note_inputs(run, made)
+        learn_of_sources(run, made)
         publish("dataset", job.model, made.manifest.version, "events")
     show_funnel(job.model, made.events, made.examples, made.manifest)
     return made

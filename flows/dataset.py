@@ -1,6 +1,7 @@
-"""Events → a dataset version, in three steps of which two run in pieces on any workers.
+"""Events → a dataset version, in steps of which the first and the last run in pieces on any workers.
 
     survey   a partition a piece: extract → features → redact → fingerprint → scratch          (flows.survey)
+    screen   accepted examples that look planted go to review                                   (flows.screening)
     choose   on numbers: resolve → decide → exact and near-duplicates → group → split          (flows.choose)
     write    a range of example_id a piece: the kept rows of all parts → Parquet               (flows.version)
 
@@ -19,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from flows.barring import barred_events, bars_of, burst_of, check_someone_may_teach
 from flows.choose import Map, choose, judge
+from flows.screening import SuspectedGroup, screen_examples
 from flows.survey import Surveyed, SurveyPiece, collect_rejects, resolve_numbers, survey
 from flows.version import Build, DataPolicy, write_version
 from registry import __version__
@@ -28,11 +32,12 @@ from registry.datasets import DatasetStore, guarded
 from registry.records import DatasetManifest, EventCounts, ExampleCounts, LogWindow, Record
 from tasks.curation.plan import check_splits
 from tasks.curation.prepare import Prepared, kinds_left, parent_pieces, prepare_parent
-from tasks.curation.scratch import numbers
+from tasks.curation.scratch import numbers, total_rows
 from tasks.extraction.inputs import Input, split_inputs
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import check_reject_share
 from tasks.extraction.resolve import resolve
+from tasks.sources.standing import EVERYBODY, Standing
 
 BUCKET_BYTES = 16 * 1024 * 1024
 MAX_BUCKETS = 256
@@ -60,6 +65,13 @@ class BuildResult(Record):
     """Counts of all examples by domain, difficulty, quality and score."""
     after: dict[str, dict[str, int]]
     """The same of the accepted ones."""
+    barred: dict[str, int] = Field(default_factory=dict)
+    """Events that were left alone because their source may not teach, by source."""
+    withdrawn: int = 0
+    """Examples of the parent that went, because their source may not teach any more."""
+    suspected: list[SuspectedGroup] = Field(default_factory=list)
+    """Groups of examples that went to review because they look planted, with the evidence; `suspected.json` in `out`
+    has the same."""
 
 
 def in_process(name: str, function: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:
@@ -79,6 +91,8 @@ def build_dataset(
     run: Map = in_process,
     partition_bytes: int | None = None,
     log: LogWindow | None = None,
+    standing: Standing = EVERYBODY,
+    attempted: Callable[[dict[str, int]], object] | None = None,
 ) -> BuildResult:
     """Make the next version of a dataset from its newest version and new events.
 
@@ -93,6 +107,8 @@ def build_dataset(
         run: Does the pieces of a step, such as a process pool or mapped Prefect tasks. It does not change the result.
         partition_bytes: Input bytes a piece, where it is not the policy's. It does not change the result either.
         log: What of the event log the inputs are; recorded with the version.
+        standing: Which sources may teach, and how much.
+        attempted: Is told how many events of barred sources there were, by source, also where the build then fails.
 
     Raises:
         ExtractionError: E7002 unreadable input, E7010 to E7012 too few of the lines are events.
@@ -110,7 +126,9 @@ def build_dataset(
                 sum(Path(item.path).stat().st_size for item in inputs)
                 + sum(parent.splits.values() if parent else ()) * 1500
             )
-            build = Build(policy, store, name, seed, Path(work), out, run, parent, _buckets(size), log)
+            build = Build(
+                policy, store, name, seed, Path(work), out, run, parent, _buckets(size), log, standing, attempted
+            )
             extraction = policy.extraction
             if partition_bytes is not None:
                 extraction = extraction.model_copy(update={"partition_bytes": partition_bytes})
@@ -122,15 +140,27 @@ def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) 
     prepared = _prepare_parent(build)
     parent, parts = [each.part for each in prepared], [each.part for each in surveyed]
     learned = numbers(parent, "trace_key").astype(np.uint64)
-    resolution = resolve(resolve_numbers(surveyed), extraction.score_spread, known_traces=learned)
+    burst = burst_of(build.standing.policy)
+    resolution = resolve(resolve_numbers(surveyed), extraction.score_spread, known_traces=learned, burst=burst)
     del learned
     events = resolution.events
     _give_memory_back()
     check_reject_share(events, extraction)
+    barred = barred_events(surveyed, build.policy.curation.redact)
+    if build.attempted is not None:
+        build.attempted(barred)
+    check_someone_may_teach(barred, total_rows(parts))
     judged = judge(parts, resolution, build.policy.filtering, build.seed)
     del resolution
     _give_memory_back()
-    choice = choose(parent, parts, judged, build.policy.curation, build.seed, build.work, build.run)
+    screened = screen_examples(build, parent, parts, judged)
+    judged = screened.judged
+    choice = choose(
+        parent, parts, judged, build.policy.curation, build.seed, build.work, build.run, build.standing,
+        screened.leaving,
+    )  # fmt: skip
+    withdrawn = (sum(build.parent.splits.values()) if build.parent else 0) - total_rows(parent)
+    choice = choice._replace(withdrawn=withdrawn + len(screened.leaving), suspected=screened.words)
     check_splits(choice.columns["side"], choice.columns["group"], build.policy.curation, build.name)
     examples, shapes = judged.counts, judged.distributions
     del judged
@@ -149,6 +179,9 @@ def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) 
         decisions=written.decisions,
         before=shapes.before._asdict(),
         after=shapes.after._asdict(),
+        barred=barred,
+        withdrawn=withdrawn,
+        suspected=screened.groups,
     )
 
 
@@ -164,9 +197,12 @@ def _survey(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy)
     raw = build.out / ".rejects"
     shutil.rmtree(raw, ignore_errors=True)  # of a run that was killed
     raw.mkdir()
+    bars = bars_of(build.standing, build.policy.curation.redact)
     try:
         pieces = [
-            SurveyPiece(partition, extraction, build.policy.curation.redact, str(build.work), str(raw), build.buckets)
+            SurveyPiece(
+                partition, extraction, build.policy.curation.redact, str(build.work), str(raw), build.buckets, bars
+            )
             for partition in split_inputs(inputs, extraction.partition_bytes)
         ]
         surveyed = [each for several in build.run("read events", survey, pieces) for each in several]
@@ -179,9 +215,10 @@ def _prepare_parent(build: Build) -> list[Prepared]:
     if build.parent is None:
         return []
     files = list(zip(build.store.files(build.parent), (file.split for file in build.parent.files), strict=True))
+    bars = bars_of(build.standing, build.policy.curation.redact)
     kinds = kinds_left(build.policy.curation.redact, build.parent, __version__)
     return list(
-        build.run("read parent version", prepare_parent, parent_pieces(files, kinds, build.work, build.buckets))
+        build.run("read parent version", prepare_parent, parent_pieces(files, kinds, build.work, build.buckets, bars))
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import ValidationError
 
+from flows.audit import sealing
 from flows.promotion import check_compared, policy_of
 from flows.stores import Stores
 from registry import home
@@ -166,7 +167,8 @@ def latest_experiment(stores: Stores, model: str) -> Experiment:
 def note(stores: Stores, experiment: Experiment, event: str, by: str, key: str | None = None) -> None:
     """Write down for the audit what was done to an experiment."""
     body = {"experiment": experiment.key, "event": event, "by": by, "state": experiment.model_dump(mode="json")}
-    stores.history.note("experiment", experiment.model, body, version=experiment.challenger.version, key=key)
+    with sealing(stores):
+        stores.history.note("experiment", experiment.model, body, version=experiment.challenger.version, by=by, key=key)
 
 
 def _experiment(**values: Any) -> Experiment:

@@ -6,6 +6,8 @@ Nothing here needs Prefect or MLflow, so that wrong input, and work that was don
 from __future__ import annotations
 
 import hashlib
+import os
+import pwd
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from registry.history import History
 from registry.home import Home
 from registry.records import LogWindow, canonical_digest
 from registry.situation import champions
+from registry.sources import Sources
+from tasks.promotion.approvals import check_may_approve
 
 if TYPE_CHECKING:
     from tasks.extraction.inputs import Input
@@ -43,6 +47,8 @@ class Job:
     model: str
     seed: int
     strategy: str
+    by: str
+    """Identity that started it."""
     approve_as: str | None
     trial: bool
     """Whether the version must be tried beside the champion before it serves."""
@@ -51,6 +57,8 @@ class Job:
     log: LogWindow | None
     """What of the event log is learned from."""
     inputs: list[Input]
+    digests: list[str]
+    """Of the content of each input."""
     golden: Path | None
     golden_digest: str | None
     work: str
@@ -79,6 +87,7 @@ def prepare(
     model: str = "agent",
     policy: Path | str | None = None,
     seed: int = 0,
+    by: str | None = None,
     approve_as: str | None = None,
     strategy: str = "auto",
     golden: Path | str | None = None,
@@ -88,14 +97,17 @@ def prepare(
 
     Raises:
         SettingsError: E7850 for wrong parameters, all at once; the policy's own errors.
+        PromotionError: E7541 who approves may not.
         ExtractionError: Inputs that are missing, empty or unreadable, all at once.
         ValidationError: The golden cases cannot be read.
     """
-    from tasks.extraction.inputs import find_inputs, inputs_digest
+    from tasks.extraction.inputs import combined_digest, find_inputs, input_digests
     from tasks.validation.regression import read_golden
 
-    _check(model, seed, strategy, approve_as)
-    chosen = load_policy(chosen_file(policy, settings))
+    _check(model, seed, strategy, by, approve_as)
+    chosen, who = load_policy(chosen_file(policy, settings)), (by or settings.identity or system_user()).strip()
+    if approve_as is not None:
+        check_may_approve(approve_as, who, chosen.promotion, f"what is trained for {model}")
     stores = open_stores(settings)
     named, log = settled(stores, events, model)
     files = [each for each in named if not is_log(each)]
@@ -105,15 +117,26 @@ def prepare(
     if answers is not None:
         read_golden(answers)  # what is wrong with it is told now and not after training
     digest = None if answers is None else hashlib.sha256(answers.read_bytes()).hexdigest()
-    work = _work(inputs_digest(inputs), chosen, model, seed, strategy, digest, settings.mlflow_uri)
+    digests = input_digests(inputs)
+    work = _work(combined_digest(digests), chosen, model, seed, strategy, digest, settings.mlflow_uri)
+    if fences := Sources(settings.records_url).fences():  # with other sources blocked the same events are other work
+        work = canonical_digest([work, fences])
     work = _anew_where_overtaken(work, stores.history)
     return Job(
-        settings, stores.home, chosen, model, seed, strategy, approve_as, trial, named, log, inputs, answers, digest,
-        work,
+        settings, stores.home, chosen, model, seed, strategy, who, approve_as, trial, named, log, inputs, digests,
+        answers, digest, work,
     )  # fmt: skip
 
 
-def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None:
+def system_user() -> str:
+    """Return the name of the operating system's user, who starts what nobody gives another name to."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user that has no name
+        return f"uid-{os.getuid()}"
+
+
+def _check(model: str, seed: int, strategy: str, by: str | None, approve_as: str | None) -> None:
     problems = []
     if not NAME.fullmatch(model):
         problems.append(f"model name {model!r} (letters, digits, dot, dash and underscore; 100 at most)")
@@ -121,8 +144,9 @@ def _check(model: str, seed: int, strategy: str, approve_as: str | None) -> None
         problems.append(f"seed {seed} (0 to 4294967295)")
     if strategy not in STRATEGIES:
         problems.append(f"strategy {strategy!r} (there are {', '.join(STRATEGIES)})")
-    if approve_as is not None and not approve_as.strip():
-        problems.append("an approver without a name")
+    for name, whose in ((by, "somebody who starts it"), (approve_as, "an approver")):
+        if name is not None and not name.strip():
+            problems.append(f"{whose} without a name")
     if problems:
         raise SettingsError("E7850", f"cannot use {listed(problems)}", "correct these parameters")
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from flows.audit import sealing
 from flows.experiments import SETTLED, STAGES, gather, mark_settled, write_page
 from flows.policy import Policy, chosen_file, load_policy
 from flows.promotion import current_evidence, decide_and_carry_out, policy_of
@@ -55,7 +56,8 @@ def judge_all(settings: Settings, model: str | None = None, policy: Path | str |
     file = chosen_file(policy, settings)
     chosen = None if file is None else load_policy(file)
     models = [model] if model is not None else stores.history.models()
-    return {"models": [judge_model(stores, name, chosen) for name in models]}
+    with sealing(stores):
+        return {"models": [judge_model(stores, name, chosen) for name in models]}
 
 
 def judge_model(stores: Stores, model: str, policy: Policy | None = None) -> dict[str, Any]:

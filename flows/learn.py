@@ -25,6 +25,7 @@ def learn(
     model: str = "agent",
     policy: str | None = None,
     seed: int = 0,
+    by: str | None = None,
     approve_as: str | None = None,
     strategy: Wish = "auto",
     golden: str | None = None,
@@ -39,6 +40,7 @@ def learn(
         model: Name of the model, and of its dataset.
         policy: Policy file (YAML); the defaults where it is left out.
         seed: Seed of everything random.
+        by: Who starts it, and may therefore not approve it; the user that it runs as where it is left out.
         approve_as: Approve the promotion in this name, should every other gate pass.
         strategy: full_retrain starts from the base, incremental from the champion, shadow serves nobody; auto goes on
             from the champion where there is one.
@@ -53,7 +55,7 @@ def learn(
         RatchetError: With its code, if the run cannot go on.
     """
     job = prepare(
-        load_settings(home=home), events=events, model=model, policy=policy, seed=seed,
+        load_settings(home=home), events=events, model=model, policy=policy, seed=seed, by=by,
         approve_as=approve_as, strategy=strategy, golden=golden, trial=trial,
     )  # fmt: skip
     with opened(job) as run:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.stores import Stores
+from registry.datasets import DatasetStore
 from registry.errors import ExtractionError
 from registry.event_rows import event_key
 from registry.records import SPLITS, DatasetManifest, LogWindow, canonical_digest
@@ -127,7 +128,8 @@ def log_inputs(stores: Stores, window: LogWindow, model: str) -> list[Input]:
     path = log_file(stores, window, model)
     with stores.home.guard():
         if not path.exists():
-            write_window(stores.events.engine, window, path, lambda: _known(stores, window, model))
+            base = _base(stores, window, model)
+            write_window(stores.events.engine, window, path, lambda: known_keys(stores.datasets, base))
         size = path.stat().st_size
     if size == 0:
         raise ExtractionError(
@@ -152,14 +154,13 @@ def _base(stores: Stores, window: LogWindow, model: str) -> DatasetManifest | No
     return manifests[0] if manifests else None
 
 
-def _known(stores: Stores, window: LogWindow, model: str) -> Container[bytes]:
-    """Return the keys of the events that the examples of the version below were made of."""
-    base = _base(stores, window, model)
+def known_keys(datasets: DatasetStore, base: DatasetManifest | None) -> Container[bytes]:
+    """Return the keys of the events that the examples of a version were made of; none where there is none."""
     if base is None:
         return frozenset()
     keys: set[bytes] = set()
     for split in SPLITS:
-        table = stores.datasets.read(base.name, base.version, split, ["event_source", "event_id"])
+        table = datasets.read(base.name, base.version, split, ["event_source", "event_id"])
         pairs = zip(table["event_source"].to_pylist(), table["event_id"].to_pylist(), strict=True)
         keys.update(event_key(source, identity) for source, identity in pairs)
     return keys

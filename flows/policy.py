@@ -24,6 +24,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.settings import Settings, suggestion
+from registry.erasure import ErasurePolicy
 from registry.errors import SettingsError, listed
 from registry.records import Record, canonical_digest
 from tasks.curation.policy import CurationPolicy
@@ -31,6 +32,8 @@ from tasks.experiments.policy import ExperimentPolicy
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.filtering.policy import FilteringPolicy
 from tasks.promotion.policy import PromotionPolicy
+from tasks.screening.policy import ScreeningPolicy
+from tasks.sources.policy import SourcePolicy
 from tasks.training.policy import TrainingPolicy
 from tasks.triggers.policy import TriggerPolicy
 from tasks.validation.policy import ValidationPolicy
@@ -47,8 +50,12 @@ class Policy(Record):
 
     extraction: ExtractionPolicy = Field(default_factory=ExtractionPolicy)
     """Events → examples."""
+    sources: SourcePolicy = Field(default_factory=SourcePolicy)
+    """Who may teach, and how much."""
     filtering: FilteringPolicy = Field(default_factory=FilteringPolicy)
     """Examples → ACCEPT, REVIEW or REJECT."""
+    screening: ScreeningPolicy = Field(default_factory=ScreeningPolicy)
+    """Accepted examples → those that nobody planted."""
     curation: CurationPolicy = Field(default_factory=CurationPolicy)
     """Accepted examples → a dataset version."""
     training: TrainingPolicy = Field(default_factory=TrainingPolicy)
@@ -61,9 +68,11 @@ class Policy(Record):
     """When to retrain."""
     experiments: ExperimentPolicy = Field(default_factory=ExperimentPolicy)
     """How a challenger is tried beside the champion, and a new champion watched."""
+    erasure: ErasurePolicy = Field(default_factory=ErasurePolicy)
+    """What follows for versions that saw somebody who was erased."""
 
 
-AROUND = frozenset({"triggers", "experiments"})
+AROUND = frozenset({"triggers", "experiments", "erasure"})
 """Sections that say when a run starts and what follows from it, and change nothing in the run itself."""
 
 

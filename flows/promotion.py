@@ -5,15 +5,21 @@ Plain functions, so that a rollback does not wait for a Prefect server to start;
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from flows.policy import Policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
+from registry import __version__
+from registry import approvals as statements
+from registry.approvals import Approvals
 from registry.errors import PromotionError, RatchetError
-from registry.records import Decision, Evidence, ModelVersion, Trial
+from registry.records import ApprovalRecord, Decision, Evidence, ModelVersion, Trial
 from registry.transitions import Actor
 from tasks.promotion import gates
+from tasks.promotion.approvals import check_may_approve
+from tasks.promotion.policy import PromotionPolicy
 
 TRIAL, APPROVAL = "experiment", "human approval"
 """Gates that a version which is tried may still wait for."""
@@ -23,23 +29,45 @@ def decide_and_carry_out(
     stores: Stores, evidence: Evidence, policy: Policy, actor: Actor
 ) -> tuple[Decision, ModelVersion]:
     """Decide from evidence, then do what the decision says; return it and the version as it is then."""
-    decision = gates.decide(evidence, policy.promotion)
+    decision = gates.decide(evidence, policy.promotion).model_copy(update={"code_version": __version__})
     return decision, stores.transitions.carry_out(decision, evidence, actor)
 
 
-def approve_and_promote(settings: Settings, model: str, version: str, by: str, note: str) -> dict[str, Any]:
+class Approving(NamedTuple):
+    """An approval as somebody gives it."""
+
+    by: str
+    note: str = ""
+    key: Path | None = None
+    """File of the private key that signs it; the setting's, else the one of this name in the home."""
+    signed: str | None = None
+    """The approval itself, where it was signed elsewhere (`sign_approval`)."""
+
+
+def approve_and_promote(
+    settings: Settings,
+    model: str,
+    version: str,
+    by: str,
+    note: str,
+    key: Path | None = None,
+    signed: str | None = None,
+) -> dict[str, Any]:
     """Record an approval, look at all gates again, and promote the version if they pass.
 
     Raises:
-        PromotionError: E7522 no such version, E7524 not in staging, E7560 nothing was decided about it yet, E7566 it
-            was examined against another version than the one that serves.
+        PromotionError: E7522 no such version, E7524 not in staging, E7541 to E7545 the approval cannot count, E7560
+            nothing was decided about it yet, E7566 it was examined against another version than the one that serves.
+        SettingsError: E789x the key cannot be used, or not in this name.
+        IntegrityError: E794x what was signed elsewhere does not count.
     """
     stores = open_stores(settings)
+    given = Approving(_name(by), note, key, signed)
     stores.transitions.recover(model)
     check_compared(stores, model, version)
-    stores.transitions.approve(model, version, _name(by), note)
+    record_approval(stores, model, version, given)
     decision, after = decide_and_carry_out(
-        stores, current_evidence(stores, model, version), policy_of(stores, model, version), Actor(by)
+        stores, current_evidence(stores, model, version), policy_of(stores, model, version), Actor(given.by)
     )
     return {
         "model": model,
@@ -51,6 +79,46 @@ def approve_and_promote(settings: Settings, model: str, version: str, by: str, n
         "aliases": after.aliases,
         "replaced": decision.replaced,
     }
+
+
+def record_approval(stores: Stores, model: str, version: str, given: Approving) -> ApprovalRecord:
+    """Record somebody's signed approval of a version in staging; the gates are not looked at."""
+    approvals = approvals_in(stores)
+
+    def record() -> ApprovalRecord:
+        evidence, rules = _last_evidence(stores, model, version), policy_of(stores, model, version).promotion
+        envelope = given.signed or sign_approval(stores, model, version, given)
+        asked = approvals.asked(model, version, evidence.artifact_digest, evidence.report_digest)
+        approval = approvals.read(envelope, asked, rules.approval_days)
+        if approval.by != given.by:
+            raise PromotionError(
+                "E7543", f"the approval is that of {approval.by}, not of {given.by}", "name who signed it with --by"
+            )
+        check_may_approve(approval.by, evidence.trained_by, rules, f"{model}/{version}")
+        return approvals.record(envelope)
+
+    return stores.transitions.approve(model, version, record)
+
+
+def sign_approval(stores: Stores, model: str, version: str, given: Approving) -> str:
+    """Return the envelope of an approval, signed with its approver's key; nothing is recorded.
+
+    Raises:
+        PromotionError: E7522 no such version, E7541 the policy does not let them approve, E7560 nothing was decided
+            about the version yet.
+        SettingsError: E789x the key cannot be used, or not in this name.
+    """
+    stores.models.get(model, version)
+    evidence, rules = _last_evidence(stores, model, version), policy_of(stores, model, version).promotion
+    check_may_approve(given.by, evidence.trained_by, rules, f"{model}/{version}")
+    asked = approvals_in(stores).asked(model, version, evidence.artifact_digest, evidence.report_digest)
+    signer = stores.keyring.person(given.by, given.key or stores.settings.approver_key)
+    return statements.signed(signer, asked, given.note, rules.approval_days)
+
+
+def approvals_in(stores: Stores) -> Approvals:
+    """Return the approvals of a home."""
+    return Approvals(stores.history, stores.keyring)
 
 
 def check_compared(stores: Stores, model: str, version: str) -> None:
@@ -70,6 +138,22 @@ def check_compared(stores: Stores, model: str, version: str) -> None:
 
 def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
     """Return the evidence that the last decision stood on, with what may have changed since looked at again."""
+    recorded = _last_evidence(stores, model, version)
+    found = stores.models.get(model, version)
+    champion = stores.models.champion(model)
+    return recorded.model_copy(
+        update={
+            "stage": found.stage,
+            "artifact_loadable": loadable(stores, found),
+            "signed": stores.bundles.attested(found),
+            "approvals": approvals_in(stores).of(model, version),
+            "trial": trial_of(stores, model, version, recorded.trial),
+            "champion": champion.version if champion is not None else None,
+        }
+    )
+
+
+def _last_evidence(stores: Stores, model: str, version: str) -> Evidence:
     decisions = stores.history.decisions(model, version)
     if not decisions:
         raise PromotionError(
@@ -77,17 +161,7 @@ def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
             f"nothing was decided about {model} version {version} yet",
             "let `ratchet learn` finish: it examines the version first",
         )
-    found = stores.models.get(model, version)
-    champion = stores.models.champion(model)
-    return decisions[-1][1].model_copy(
-        update={
-            "stage": found.stage,
-            "artifact_loadable": loadable(stores, found),
-            "approvals": stores.history.approvals(model, version),
-            "trial": trial_of(stores, model, version, decisions[-1][1].trial),
-            "champion": champion.version if champion is not None else None,
-        }
-    )
+    return decisions[-1][1]
 
 
 def trial_of(stores: Stores, model: str, version: str, recorded: Trial | None) -> Trial | None:
@@ -140,11 +214,18 @@ def loadable(stores: Stores, version: ModelVersion) -> bool:
 
 
 def policy_of(stores: Stores, model: str, version: str) -> Policy:
-    """Return the policy that the version was trained under: an approval is decided by the rules that were known."""
+    """Return the policy that the version was trained under: an approval is decided by the rules that were known.
+
+    What promotes is taken from the last decision, in the audit log: whoever may write to MLflow may not relax it there.
+    """
     import json
 
     path = stores.models.tracking.artifact(stores.models.get(model, version).run_id, "policy.json")
-    return Policy.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    policy = Policy.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    decisions = stores.history.decisions(model, version)
+    if not decisions or not decisions[-1][0].policy:
+        return policy
+    return policy.model_copy(update={"promotion": PromotionPolicy.model_validate(decisions[-1][0].policy)})
 
 
 def restore_champion(settings: Settings, model: str, by: str, reason: str, to: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flows.settings import Settings
 from flows.stores import open_stores
 from registry.datasets import DatasetStore
 from registry.errors import PromotionError, TrainingError
-from registry.records import Conversation
+from registry.records import Conversation, Decision, Evidence
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -57,16 +57,24 @@ def show_model(settings: Settings, model: str, events: int) -> dict[str, Any]:
     behind = lineage.of_version(version, stores.datasets)
     rows = lineage.events_of(version, stores.datasets).slice(0, events).to_pylist() if events else []
     decided = stores.history.decisions(name, version.version)
-    approvals = stores.history.approvals(name, version.version)
+    approved = _approved_by(*decided[-1]) if decided else []
     return {
         **version.model_dump(mode="json"),
         "verdict": decided[-1][0].verdict if decided else None,
         "replaced": decided[-1][0].replaced if decided else None,
-        "approved_by": ", ".join(approval.by for approval in approvals) or None,
+        "approved_by": ", ".join(approved) or None,
         "gates": [gate.model_dump() for gate in decided[-1][0].gates] if decided else [],
         "lineage": {"datasets": behind.chain, "events": behind.events, "event_count": sum(behind.events.values())},
         "events": [{"source": row["event_source"], "id": row["event_id"], "split": row["split"]} for row in rows],
     }
+
+
+def _approved_by(decision: Decision, evidence: Evidence) -> list[str]:
+    """Return whose approvals counted for a decision."""
+    from tasks.promotion.approvals import counted
+    from tasks.promotion.policy import PromotionPolicy
+
+    return counted(evidence, PromotionPolicy.model_validate(decision.policy)).by
 
 
 def event_lineage(settings: Settings, event_id: str) -> dict[str, Any]:
@@ -138,8 +146,8 @@ def predict_lines(settings: Settings, model: str, lines: BinaryIO) -> Iterator[d
 
     stores = open_stores(settings)
     name, wanted = reference(model, default="champion")
-    version = stores.models.get(name, str(wanted))
-    predictor = load_trained(stores.models.load(name, str(wanted)))
+    with stores.serving.named(name, str(wanted)) as (version, copy):
+        predictor = load_trained(copy.artifact)
     with threadpool_limits(limits=1, user_api="blas"):  # more threads for one question only wait for each other
         for line in lines:
             if not line.strip():

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from prefect import flow
 
+from flows.audit import sealing
 from flows.experiments import STAGES, start_experiment
 from flows.learn import learn
 from flows.policy import Policy, chosen_file, load_policy
@@ -78,14 +79,15 @@ def retrain(
     settings = load_settings(home=home)
     file = chosen_file(policy, settings)
     wish = {
-        "events": [events], "model": model, "policy": None if file is None else str(file),
+        "events": [events], "model": model, "policy": None if file is None else str(file), "by": by.strip(),
         "approve_as": approve_as, "strategy": strategy, "trial": experiment, "home": home,
     }  # fmt: skip
     agent_of(events)
     if not by.strip():
         raise TriggerError("E7702", "somebody without a name cannot retrain", "give a name with --by")
     request = Request(by.strip(), reason.strip())
-    with open_stores(settings).home.lock(f"retrain-{model}", f"ratchet retrain of {model}"):
+    stores = open_stores(settings)
+    with stores.home.lock(f"retrain-{model}", f"ratchet retrain of {model}"), sealing(stores):
         return _retrain(settings, wish, request, manual=manual, dry_run=dry_run)
 
 

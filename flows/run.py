@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import progress
+from flows.audit import note_settings, sealing
 from flows.job import Job, Wish, already_learned, prepare
 from flows.log_input import discard_log
 from flows.logs import hush_prefect, quiet, run_logs
-from flows.promotion import approve_and_promote, restore_champion
+from flows.promotion import Approving, approve_and_promote, restore_champion, sign_approval
 from flows.stores import Stores, open_stores
 from registry.errors import IntegrityError, PromotionError, SettingsError
+from registry.files import write_whole
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -41,6 +43,8 @@ class Run:
     progress: progress.Progress
     known: dict[str, Any] | None = None
     """The summary of the run that did the same work before."""
+    started_by: str = ""
+    """Identity that started it first, where it was killed and taken up again."""
     mlflow_run_id: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -72,8 +76,11 @@ def opened(job: Job) -> Iterator[Run]:
             yield run
             discard_log(job.inputs)
             return
-        with run_logs(job.settings, job.run_id):
-            stores.history.record_run(job.work, job.run_id, job.model, "started")
+        with run_logs(job.settings, job.run_id), _seen_in_prefect(job), sealing(stores):
+            stores.keyring.own()  # a key that may not sign is told before anything is made
+            note_settings(stores, job.model, job.policy, job.by)
+            stores.history.record_run(job.work, job.run_id, job.model, "started", {"by": job.by})
+            run.started_by = _started_by(run)
             job.folder.mkdir(parents=True, exist_ok=True)
             try:
                 yield run
@@ -83,6 +90,31 @@ def opened(job: Job) -> Iterator[Run]:
             finally:
                 shutil.rmtree(job.scratch, ignore_errors=True)
                 discard_log(job.inputs)
+
+
+@contextmanager
+def _seen_in_prefect(job: Job) -> Iterator[None]:
+    """Note which flow run holds the model's lock; one that is noted already is of a process that was killed."""
+    from prefect import runtime
+
+    from flows.recovery import end_lost_run
+
+    note = job.home.locks / f"learn-{job.model}.flow-run"
+    with contextlib.suppress(Exception):  # it stays Running in Prefect then, which hinders nobody
+        if note.exists() and end_lost_run(note.read_text()):
+            logger.warning("the run of %s before this one was killed; it is marked Crashed in Prefect", job.model)
+    if runtime.flow_run.id:
+        write_whole(note, str(runtime.flow_run.id).encode())
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _started_by(run: Run) -> str:
+    entries = [each for each in run.stores.history.ledger(run.job.work) if each.event == "started"]
+    started = next((each.body for each in entries if each.run_id == run.job.run_id), None) or {}
+    return str(started.get("by", run.job.by))
 
 
 def _record_failure(run: Run, error: BaseException) -> None:
@@ -149,6 +181,7 @@ def run_learn(
     model: str,
     policy: Path | None,
     seed: int,
+    by: str | None = None,
     approve_as: str | None,
     strategy: Wish,
     golden: Path | None,
@@ -160,8 +193,8 @@ def run_learn(
     """
     with _readable_twice(settings, events) as given:
         job = prepare(
-            settings, events=given, model=model, policy=policy, seed=seed, approve_as=approve_as, strategy=strategy,
-            golden=golden,
+            settings, events=given, model=model, policy=policy, seed=seed, by=by, approve_as=approve_as,
+            strategy=strategy, golden=golden,
         )  # fmt: skip
         known = already_learned(job, open_stores(settings).history)
         if known is not None:
@@ -175,7 +208,7 @@ def run_learn(
             hush_prefect(settings.debug)
             live.ready()
             summary: dict[str, Any] = learn(
-                events=job.events, model=model, policy=_text(policy), seed=seed, approve_as=approve_as,
+                events=job.events, model=model, policy=_text(policy), seed=seed, by=job.by, approve_as=approve_as,
                 strategy=strategy, golden=_text(golden), home=str(settings.home),
             )  # fmt: skip
     return summary
@@ -202,10 +235,16 @@ def _readable_twice(settings: Settings, events: Sequence[str]) -> Iterator[list[
         discard(spooled)
 
 
-def run_approve(settings: Settings, *, model: str, version: str, by: str, note: str) -> dict[str, Any]:
-    """Approve a version: as a flow run where there is a Prefect server, at once where there is none."""
+def run_approve(
+    settings: Settings, *, model: str, version: str, by: str, note: str, key: Path | None = None
+) -> dict[str, Any]:
+    """Approve a version: as a flow run where there is a Prefect server, at once where there is none.
+
+    The approval is signed here in both cases; a server never sees the key.
+    """
     if settings.embedded:
-        return approve_and_promote(settings, model, version, by, note)
+        return approve_and_promote(settings, model, version, by, note, key)
+    signed = run_sign_approval(settings, model=model, version=version, by=by, note=note, key=key)["signed"]
     from flows.engine import engine
 
     with engine(settings) as live:
@@ -213,8 +252,19 @@ def run_approve(settings: Settings, *, model: str, version: str, by: str, note: 
 
         hush_prefect(settings.debug)
         live.ready()
-        done: dict[str, Any] = approve(model=model, version=version, by=by, note=note, home=str(settings.home))
+        done: dict[str, Any] = approve(
+            model=model, version=version, by=by, note=note, signed=signed, home=str(settings.home)
+        )
     return done
+
+
+def run_sign_approval(
+    settings: Settings, *, model: str, version: str, by: str, note: str, key: Path | None = None
+) -> dict[str, Any]:
+    """Sign an approval and record nothing: for the deployment `approve`, where the worker has not the key."""
+    given = Approving(by.strip(), note, key)
+    envelope = sign_approval(open_stores(settings), model, version, given)
+    return {"model": model, "version": version, "by": given.by, "signed": envelope}
 
 
 def run_rollback(settings: Settings, *, model: str, to: str | None, by: str, reason: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.keeper import MARK
@@ -98,6 +98,18 @@ class Settings(BaseSettings):
     """Seconds to wait for a Prefect server to answer."""
     mlflow_timeout: int = Field(default=10, ge=1, le=3600)
     """Seconds to wait for one answer of an MLflow server."""
+    identity: str | None = Field(default=None, max_length=200)
+    """Who starts the trainings here; without it, the user of the operating system. Who starts one may not approve what
+    comes of it."""
+    approver_key: Path | None = None
+    """Private key (ed25519, PEM) with which approvals are signed here; without it, one in the home for each name."""
+    signing_key: SecretStr | None = None
+    """Private key (ed25519, PEM) that signs what happens here: its path, or the PEM text itself; without it, one is
+    made in the home."""
+    trusted_keys: Path | None = None
+    """File of the keys whose signatures count, as HOME/keys/trusted.json; without it, that one. It is never written."""
+    audit_retention_days: int = Field(default=90, ge=1, le=36500)
+    """For how long every record of the audit log is kept; `ratchet audit prune` removes nothing that is younger."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     """What is shown on standard error. The log file of a run always has everything from INFO up."""
     debug: bool = False
@@ -248,6 +260,7 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", shown)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", shown)  # the server gets everything from INFO up
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,registry")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")  # a server that is gone is told after half a minute
     if settings.prefect_api_url is not None:
         os.environ["PREFECT_API_URL"] = settings.prefect_api_url
     else:

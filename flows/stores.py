@@ -12,9 +12,14 @@ from registry.history import History
 from registry.home import Home
 
 if TYPE_CHECKING:
+    from registry.audit import AuditLog
+    from registry.bundles import Bundles
     from registry.events import EventLog
     from registry.experiments import Experiments
     from registry.models import ModelRegistry
+    from registry.seals import Seals
+    from registry.serving import Serving
+    from registry.signing import Keyring
     from registry.transitions import Transitions
 
 
@@ -28,7 +33,7 @@ class Stores:
     @cached_property
     def datasets(self) -> DatasetStore:
         """The dataset versions."""
-        return DatasetStore(self.home.datasets)
+        return DatasetStore(self.home.datasets, lambda: self.keyring.trust())
 
     @cached_property
     def history(self) -> History:
@@ -65,11 +70,52 @@ class Stores:
         return ModelRegistry(connection)
 
     @cached_property
+    def keyring(self) -> Keyring:
+        """The keys that sign here, and those whose signatures count."""
+        return open_keyring(self.settings, self.home)
+
+    @cached_property
+    def bundles(self) -> Bundles:
+        """The signed bundles: what was trained on what, and what was decided about it."""
+        from registry.bundles import Bundles
+
+        return Bundles(self.settings.records_url, self.keyring, lambda: self.models)
+
+    @cached_property
+    def serving(self) -> Serving:
+        """Versions that may be used, verified."""
+        from registry.serving import Serving
+
+        return Serving(self.models, self.bundles)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log, as a chain."""
+        from registry.audit import AuditLog
+
+        return AuditLog(self.settings.records_url)
+
+    @cached_property
+    def seals(self) -> Seals:
+        """The signed checkpoints of the audit log."""
+        from registry.seals import Seals
+
+        return Seals(self.audit, self.keyring, self.home, self.models.connection)
+
+    @cached_property
     def transitions(self) -> Transitions:
         """Stage changes, with their effects in MLflow."""
         from registry.transitions import Transitions
 
-        return Transitions(self.models, self.history)
+        return Transitions(self.models, self.history, self.bundles, self.seals)
+
+
+def open_keyring(settings: Settings, home: Home) -> Keyring:
+    """Return the keys of a home, or those that the settings name."""
+    from registry.signing import Keyring
+
+    own = settings.signing_key.get_secret_value() if settings.signing_key else None
+    return Keyring(home.keys, own, settings.trusted_keys)
 
 
 def open_stores(settings: Settings) -> Stores:

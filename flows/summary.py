@@ -49,6 +49,7 @@ def of_run(
             "exact_duplicates": manifest.exact_duplicates,
             "near_duplicates": manifest.near_duplicates,
             "left_out": dataset.left_out,
+            "suspected": [group.model_dump(mode="json", exclude={"rows"}) for group in dataset.suspected],
         },
         "training": {
             "backend": result.backend,

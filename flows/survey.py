@@ -8,7 +8,7 @@ nowhere else, but for lines that are no events, which `rejects.jsonl` must keep 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ class SurveyPiece(NamedTuple):
     rejects: str
     """Where the raw text of rejected lines may go until `rejects.jsonl` is whole."""
     buckets: int
+    bars: Callable[[str], bool] | None = None
+    """Tells whether a source may not teach; None where all may."""
 
 
 class Surveyed(NamedTuple):
@@ -65,7 +67,7 @@ def survey(piece: SurveyPiece) -> list[Surveyed]:
     """Survey a partition; a compressed one may give several parts."""
     return [
         _survey_part(piece, extracted, number)
-        for number, extracted in enumerate(extract_blocks(piece.partition, piece.policy))
+        for number, extracted in enumerate(extract_blocks(piece.partition, piece.policy, piece.bars))
     ]
 
 

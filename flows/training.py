@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -173,10 +173,24 @@ def register_candidate(run: Run, dataset: BuildResult, training: Training) -> Mo
             tags={"ratchet_run_id": job.run_id, "backend": result.backend},
         )
         version = _register(stores.models, candidate)
+        stores.bundles.attest(version, _trained(run, result), by=job.by, run_id=job.run_id)
         stores.transitions.registered(version, Actor(BY, job.run_id))
         stores.models.tracking.set_state(training.mlflow_run_id, "COMPLETED")
         publish("model", job.model, version.version, "dataset")
     return version
+
+
+def _trained(run: Run, result: TrainingResult) -> dict[str, Any]:
+    """Return what is signed of a training: all that its result depends on."""
+    return {
+        "backend": result.backend,
+        "base": result.base,
+        "strategy": result.strategy,
+        "config": run.job.policy.training.model_dump(mode="json"),
+        "seed": run.job.seed,
+        "work": run.job.work,
+        "code_version": __version__,
+    }
 
 
 @task(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from tasks.curation.scratch import Part
 from tasks.curation.shards import Shard, ShardPiece, save_plan, shard_count, write_shard
 from tasks.extraction.policy import ExtractionPolicy
 from tasks.filtering.policy import FilteringPolicy
+from tasks.screening.policy import ScreeningPolicy
+from tasks.sources.standing import EVERYBODY, Standing
 
 NO_DATA = {"extraction": {"max_reject_share", "max_raw_bytes", "partition_bytes"}}
 """Settings that do not change what is in a dataset."""
@@ -36,6 +39,11 @@ class DataPolicy(Protocol):
     @property
     def filtering(self) -> FilteringPolicy:
         """Examples → ACCEPT, REVIEW or REJECT."""
+        ...
+
+    @property
+    def screening(self) -> ScreeningPolicy:
+        """Accepted examples → those that nobody planted."""
         ...
 
     @property
@@ -58,6 +66,9 @@ class Build(NamedTuple):
     parent: DatasetManifest | None
     buckets: int
     log: LogWindow | None = None
+    standing: Standing = EVERYBODY
+    attempted: Callable[[dict[str, int]], object] | None = None
+    """Is told of events that were left alone, by source, before anything can fail for them."""
 
 
 class Written(NamedTuple):
@@ -86,7 +97,9 @@ def write_version(
     """
     policy, parent = data_policy(build.policy), build.parent
     change = Change(
-        policy=parent is not None and parent.policy != policy, added=choice.added, removed=corrected.total()
+        policy=parent is not None and parent.policy != policy,
+        added=choice.added,
+        removed=corrected.total() + choice.withdrawn,
     )
     version = next_version(parent.version if parent else None, change)
     if version is None:
@@ -115,6 +128,7 @@ def _manifest(
         exact_duplicates=choice.left_out.get("exact_duplicate", 0),
         near_duplicates=choice.left_out.get("near_duplicate", 0),
         left_out=choice.left_out,
+        suspected=list(choice.suspected),
         strata=_strata(choice),
         source_events=len(events),
         log=build.log,
@@ -182,5 +196,6 @@ def data_policy(policy: DataPolicy) -> dict[str, Any]:
     return {
         "extraction": policy.extraction.model_dump(mode="json", exclude=NO_DATA["extraction"]),
         "filtering": policy.filtering.model_dump(mode="json"),
+        "screening": policy.screening.model_dump(mode="json"),
         "curation": policy.curation.model_dump(mode="json"),
     }

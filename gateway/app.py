@@ -38,12 +38,14 @@ from gateway.problems import (
 )
 from gateway.routing import wanted
 from registry import __version__
+from registry.bundles import Bundles
 from registry.connection import connect
 from registry.events import EventLog
 from registry.experiments import Experiments
 from registry.home import Home
 from registry.models import ModelRegistry
 from registry.serving import Serving
+from registry.signing import Keyring
 from registry.spool import Spool
 
 _encode = msgspec.json.Encoder().encode
@@ -74,7 +76,9 @@ class Gateway:
         connection = connect(
             self.home, config.mlflow_uri, template=config.mlflow_template, timeout=config.mlflow_timeout
         )
-        return Serving(ModelRegistry(connection))
+        registry = ModelRegistry(connection)
+        keyring = Keyring(self.home.keys, trusted=config.trusted_keys)
+        return Serving(registry, Bundles(config.records_url, keyring, lambda: registry))
 
     def _deliver(self, lines: Any) -> object:
         if self.log is None:

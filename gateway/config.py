@@ -31,6 +31,8 @@ class GatewayConfig(Record):
     """File of bearer tokens; without it the gateway listens on loopback only."""
     endpoint_keys: Path | None = None
     """File of API keys for models that are served elsewhere."""
+    trusted_keys: Path | None = None
+    """File of the keys whose signatures count; None for the home's."""
     source: str = "ratchet/gateway"
     """`source` of the events that the gateway itself logs."""
     poll_seconds: float = Field(default=2.0, gt=0)

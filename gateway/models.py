@@ -25,6 +25,10 @@ SPARE = 4
 """Versions that were asked for by number and are kept loaded beside those in use."""
 RETRY_SECONDS = 30.0
 """After which a version that could not be loaded is tried again."""
+DISTRUSTED = frozenset({"E7940", "E7941", "E7942", "E7943", "E7945", "E7948", "E7949", "E7950"})
+"""Why a version stops serving though its bytes are in memory: its bundles do not count any more.
+
+An alias that is elsewhere (E7947) is not among them: it may have moved between two questions of one look."""
 _log = logging.getLogger(__name__)
 
 
@@ -173,24 +177,29 @@ class Models:
         numbers += [arm.version for experiment in mine for arm in experiment.arms]
         loaded: dict[str, Loaded] = {}
         problems: list[str] = []
+        refused: set[str] = set()
         for number in dict.fromkeys(numbers):
             try:
                 loaded[number] = self._loaded(serving, name, number, versions, old)
             except RatchetError as error:
                 problems.append(str(error))
+                if error.code in DISTRUSTED:
+                    refused.add(number)
         quarantined = {number for number, version in versions.items() if version.stage == "quarantine"}
         for number in quarantined:
             self._spare.pop((name, number), None)
-        champion = aliases.get(CHAMPION)
+        held = _held(serving, aliases, versions, loaded, problems)
+        champion = held.get(CHAMPION)
         if champion in loaded and versions[champion].stage != "production":
             # Moved by hand, or a promotion is under way: the stage follows its alias, or the other way around.
             problems.append(f"{name}@{CHAMPION} is version {champion}, which is not in production")
             champion = None
-        if aliases.get(CHAMPION) is not None and champion not in loaded and old.champion not in quarantined:
+        if aliases.get(CHAMPION) is not None and champion not in loaded and old.champion not in quarantined | refused:
             champion = old.champion
             loaded |= {number: each for number, each in old.versions.items() if number == champion}
         ready = tuple(each for each in mine if all(arm.version in loaded for arm in each.arms))
-        return Route(champion if champion in loaded else None, aliases, loaded, ready, "; ".join(problems) or None)
+        problem = "; ".join(dict.fromkeys(problems)) or None
+        return Route(champion if champion in loaded else None, held, loaded, ready, problem)
 
     def _loaded(
         self, serving: Serving, name: str, number: str, versions: dict[str, ModelVersion], old: Route
@@ -198,6 +207,7 @@ class Models:
         """Return a version that answers: the one that is loaded already where nothing about it has changed."""
         version = versions.get(number) or serving.registry.get(name, number)  # the latter says what there is instead
         servable = serving.servable(version)
+        serving.check(servable)
         known = old.versions.get(number) or self._spare.get((name, number))
         if known is not None and _identity(known.servable) == _identity(servable):
             return Loaded(servable, known.predictor)
@@ -234,6 +244,27 @@ class Models:
             if len(self._spare) > SPARE:
                 self._spare.popitem(last=False)
             return loaded
+
+
+def _held(
+    serving: Serving,
+    aliases: dict[str, str],
+    versions: dict[str, ModelVersion],
+    loaded: dict[str, Loaded],
+    problems: list[str],
+) -> dict[str, str]:
+    """Return the aliases that are where the newest signed decision put them; of the others the problem is told."""
+    held: dict[str, str] = {}
+    for alias, number in aliases.items():
+        if number not in versions:  # deleted since the aliases were read
+            continue
+        servable = loaded[number].servable if number in loaded else Servable(versions[number], None, "")
+        try:
+            serving.check(servable, alias)
+            held[alias] = number
+        except IntegrityError as error:
+            problems.append(str(error))
+    return held
 
 
 def _identity(servable: Servable) -> tuple[str | None, ...]:

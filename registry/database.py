@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, Operat
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registry import errors
+from registry.chain import CHAINED, GENESIS, linked, record_of
 
 BUSY_MILLISECONDS = 30_000
 REVISIONS = ("0001", "0002", "0003")
@@ -66,14 +67,11 @@ history = _appended(
 )
 audit = _appended(
     "audit",
-    _text("kind", nullable=False),
+    _text("kind", nullable=False, index=True),
     _text("model", nullable=False, index=True),
     _text("version", nullable=False),
     _text("body", nullable=False),
-    _text("by"),
-    _text("digest"),
-    _text("previous"),
-    _text("hash"),
+    *(_text(name, nullable=False) for name in ("by", "digest", "previous", "hash")),
 )
 bundles = _appended(
     "bundles",
@@ -247,14 +245,35 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def append(engine: sa.Engine, table: sa.Table, key: str, values: Mapping[str, Any]) -> sa.RowMapping:
-    """Append a row under `key`, or return the row that was appended under it before."""
+    """Append a row under `key`, or return the row that was appended under it before.
+
+    A row of the audit log joins its chain; of a table that is chained (`registry.chain`) its record does, with it.
+    """
     with explained(engine), writing(engine) as connection:
         found = connection.execute(sa.select(table).where(table.c.key == key)).mappings().first()
         if found is not None:
             return found
-        last = connection.execute(sa.select(sa.func.max(table.c.sequence))).scalar() or 0
-        connection.execute(sa.insert(table).values(sequence=last + 1, key=key, **values))
-        return connection.execute(sa.select(table).where(table.c.key == key)).mappings().one()
+        if table is audit:
+            chain(connection, [{"key": key, **values}])
+        else:
+            last = connection.execute(sa.select(sa.func.max(table.c.sequence))).scalar() or 0
+            connection.execute(sa.insert(table).values(sequence=last + 1, key=key, **values))
+        row = connection.execute(sa.select(table).where(table.c.key == key)).mappings().one()
+        if table.name in CHAINED:
+            chain(connection, [record_of(table.name, dict(row))])
+        return row
+
+
+def chain(
+    connection: sa.Connection, records: Sequence[Mapping[str, Any]], after: tuple[int, str] | None = None
+) -> None:
+    """Append records {time, by, kind, model, version, key, body} to the audit log, in a transaction that writes.
+
+    They follow the newest record, or the number and hash `after`, where that one is being removed.
+    """
+    newest = sa.select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)
+    sequence, head = after or connection.execute(newest).first() or (0, GENESIS)
+    connection.execute(sa.insert(audit), linked(records, sequence, head))
 
 
 def read(engine: sa.Engine, query: sa.Executable) -> list[sa.RowMapping]:

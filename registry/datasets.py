@@ -6,7 +6,8 @@
     datasets/NAME/.staging-*/    versions that are being written; those of dead writers are removed
 
 A version is written aside, flushed to disk, and renamed whole: it is there completely or not at all, and is never
-changed after. What is read is compared with the digests in the manifest first.
+changed after, but that what somebody said may be erased from it (`registry.tombstones`). What is read is compared with
+the digests in the manifest first.
 """
 
 from __future__ import annotations
@@ -15,54 +16,43 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from registry.dataset_names import NAME, VERSION, Change, checked_name, next_version, parts
 from registry.errors import CurationError, IntegrityError, listed
 from registry.files import flush, locked
 from registry.home import disk_error
 from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_digest
+from registry.tombstones import Erased, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from registry.envelopes import Trust
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Change",
+    "DatasetStore",
+    "checked_name",
+    "content_digest",
+    "file_digest",
+    "guarded",
+    "next_version",
+]
+
 MANIFEST = "dataset.json"
 SCHEMA_VERSION = 1
 """Version of the columns and of the manifest; a dataset of another one gets a new major version."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _STAGING = ".staging-"
 _LOCK = "writer.lock"
 CHUNK = 1 << 20
-
-
-class Change(NamedTuple):
-    """What distinguishes a version from its parent."""
-
-    policy: bool
-    added: int
-    removed: int
-
-
-def next_version(parent: str | None, change: Change) -> str | None:
-    """Return the version that follows `parent`, or None when nothing changed.
-
-    Major: the schema or the policy changed. Minor: examples were added. Patch: only removals or corrections.
-    """
-    if parent is None:
-        return "1.0.0"
-    major, minor, patch = _parts(parent)
-    if change.policy:
-        return f"{major + 1}.0.0"
-    if change.added:
-        return f"{major}.{minor + 1}.0"
-    return f"{major}.{minor}.{patch + 1}" if change.removed else None
 
 
 def content_digest(files: Sequence[SplitFile], policy: dict[str, Any]) -> str:
@@ -82,17 +72,23 @@ def file_digest(path: Path) -> str:
 
 
 class DatasetStore:
-    """The dataset versions under one folder."""
+    """The dataset versions under one folder.
 
-    def __init__(self, root: Path | str) -> None:
+    Args:
+        root: The folder.
+        trust: Whose signatures count on what was erased; default: the keys of the home that the folder lies in.
+    """
+
+    def __init__(self, root: Path | str, trust: Callable[[], Trust] | None = None) -> None:
         self.root = Path(root)
+        self.trust = trust or self._trust_of_home
 
     def names(self) -> list[str]:
         """Return the names of all datasets that have a version."""
         if not self.root.is_dir():
             return []
         return sorted(
-            each.name for each in self.root.iterdir() if _NAME.fullmatch(each.name) and self.versions(each.name)
+            each.name for each in self.root.iterdir() if NAME.fullmatch(each.name) and self.versions(each.name)
         )
 
     def versions(self, name: str) -> list[str]:
@@ -100,10 +96,8 @@ class DatasetStore:
         folder = self.root / checked_name(name)
         if not folder.is_dir():
             return []
-        found = [
-            each.name for each in folder.iterdir() if _VERSION.fullmatch(each.name) and (each / MANIFEST).is_file()
-        ]
-        return sorted(found, key=_parts)
+        found = [each.name for each in folder.iterdir() if VERSION.fullmatch(each.name) and (each / MANIFEST).is_file()]
+        return sorted(found, key=parts)
 
     def latest(self, name: str) -> str | None:
         """Return the newest version of a dataset, None if there is none."""
@@ -112,7 +106,7 @@ class DatasetStore:
 
     def path(self, name: str, version: str) -> Path:
         """Return the folder of a dataset version, whether it is there or not."""
-        _parts(version)
+        parts(version)
         return self.root / checked_name(name) / version
 
     def manifest(self, name: str, version: str | None = None) -> DatasetManifest:
@@ -124,7 +118,7 @@ class DatasetStore:
         """
         wanted = version or self.latest(name)
         path = self.root / checked_name(name) / (wanted or "-") / MANIFEST
-        if wanted is None or not _VERSION.fullmatch(wanted) or not path.is_file():
+        if wanted is None or not VERSION.fullmatch(wanted) or not path.is_file():
             raise self._unknown(name, version)
         try:
             manifest = DatasetManifest.model_validate_json(path.read_bytes())
@@ -145,8 +139,26 @@ class DatasetStore:
             IntegrityError: E7910, E7911 the manifest is damaged or changed; E7912 files are missing or changed.
         """
         manifest = self.manifest(name, version)
-        self._verify(manifest, manifest.files)
+        self._verify(manifest, self.present(manifest))
         return manifest
+
+    def present(self, manifest: DatasetManifest) -> list[SplitFile]:
+        """Return the files of a version as they should be now: without the rows that were erased.
+
+        Raises:
+            IntegrityError: E794x, E7980 the record of what was erased is not what was written.
+        """
+        erased = self.erased(manifest)
+        return manifest.files if erased is None else erased.files
+
+    def erased(self, manifest: DatasetManifest) -> Erased | None:
+        """Return what was erased from a version, None where nothing was; see `present`."""
+        return read(self.path(manifest.name, manifest.version), manifest, self.trust)
+
+    def _trust_of_home(self) -> Trust:
+        from registry.signing import Keyring
+
+        return Keyring(self.root.parent / "keys").trust()
 
     def holds(self, manifest: DatasetManifest) -> bool:
         """Tell whether this very version is there."""
@@ -164,7 +176,7 @@ class DatasetStore:
         import pyarrow.parquet as pq
 
         manifest = self.manifest(name, version)
-        files = [file for file in manifest.files if file.split == split]
+        files = [file for file in self.present(manifest) if file.split == split]
         self._verify(manifest, files)
         folder = self.path(name, manifest.version)
         wanted = None if columns is None else list(columns)
@@ -176,7 +188,7 @@ class DatasetStore:
         Raises:
             IntegrityError: E7912 files are missing or changed.
         """
-        self._verify(manifest, manifest.files)
+        self._verify(manifest, self.present(manifest))
         return [self.path(manifest.name, manifest.version) / file.path for file in manifest.files]
 
     @contextlib.contextmanager
@@ -259,28 +271,6 @@ class DatasetStore:
                 continue  # its writer lives
             except OSError:
                 shutil.rmtree(staging, ignore_errors=True)
-
-
-def checked_name(name: str) -> str:
-    """Return `name` if it can name a dataset; it becomes a folder.
-
-    Raises:
-        CurationError: E7210 otherwise.
-    """
-    if not _NAME.fullmatch(name):
-        raise CurationError(
-            "E7210",
-            f"{name[:100]!r} cannot name a dataset",
-            "use up to 100 letters, digits, dots, dashes and underscores, with a letter or digit first",
-        )
-    return name
-
-
-def _parts(version: str) -> tuple[int, int, int]:
-    match = _VERSION.fullmatch(version)
-    if match is None:
-        raise CurationError("E7211", f"{version[:40]!r} is no version", "give MAJOR.MINOR.PATCH, such as 1.0.0")
-    return int(match[1]), int(match[2]), int(match[3])
 
 
 def _contradictions(manifest: DatasetManifest, name: str, version: str) -> list[str]:

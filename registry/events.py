@@ -17,6 +17,7 @@ from registry.event_queries import Query, events, select
 from registry.event_reading import loaded
 from registry.event_rows import Rejected, read_events
 from registry.event_zones import narrowed
+from registry.sources import Barrier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,18 +57,25 @@ class EventLog:
         with database.explained(self.engine), self.engine.connect() as connection:
             self.log_id = str(connection.exec_driver_sql("SELECT log_id FROM event_log").scalar_one())
             """Identity of this log: the offsets of another one mean nothing here."""
+        self._barrier = Barrier(url)
 
     def close(self) -> None:
         """Close the connections."""
+        self._barrier.close()
         self.engine.dispose()
 
     def append(self, batch: Sequence[bytes | str | Mapping[str, Any]]) -> Appended:
-        """Append events; they are on disk when this returns. What is there already is counted and left as it is."""
+        """Append events; they are on disk when this returns. What is there already is counted and left as it is.
+
+        Events of a blocked source are rejected (E7235) and recorded as attempts (`registry.sources`).
+        """
         with uncollected(len(batch)):
-            rows, rejected = read_events(batch)
+            given, invalid = read_events(batch)
             with database.explained(self.engine), database.writing(self.engine) as connection:
+                rows, rejected = self._barrier.without_blocked(connection, given, invalid)
                 appended = event_store.insert(connection, rows) if rows else 0
                 head = _head(connection)
+            self._barrier.record()
         return Appended(appended, len(rows) - appended, rejected, head)
 
     def head(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
+from registry.chain import ERASED
 from registry.errors import IntegrityError
 from registry.home import now
 from registry.records import ApprovalRecord, Decision, Evidence, Stage, StageChange
@@ -39,6 +40,7 @@ class AuditNote(NamedTuple):
     model: str
     version: str
     body: dict[str, Any]
+    by: str
 
 
 class LedgerEntry(NamedTuple):
@@ -162,12 +164,16 @@ class History:
         body = _text({"decision": decision.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")})
         key = f"decision:{decision.model}:{decision.version}:{decision.verdict}:{decision.evidence_digest}"
         values = {"kind": "decision", "model": decision.model, "version": decision.version, "body": body}
-        database.append(self._engine, database.audit, key, values | {"time": now()})
+        database.append(self._engine, database.audit, key, values | {"time": now(), "by": "ratchet"})
 
     def decisions(self, model: str, version: str | None = None) -> list[tuple[Decision, Evidence]]:
-        """Return the decisions about a model, or about one version of it, with their evidence, oldest first."""
+        """Return the decisions about a model, or about one version of it, with their evidence, oldest first.
+
+        Those whose text was erased are left out.
+        """
         table = database.audit
-        query = sa.select(table).where(table.c.kind == "decision", table.c.model == model).order_by(table.c.sequence)
+        of_model = (table.c.kind == "decision", table.c.model == model, table.c.body != ERASED)
+        query = sa.select(table).where(*of_model).order_by(table.c.sequence)
         if version is not None:
             query = query.where(table.c.version == version)
         bodies = [json.loads(row["body"]) for row in database.read(self._engine, query)]
@@ -178,7 +184,14 @@ class History:
     # --- everything else that is audited ---------------------------------------------------------------------------
 
     def note(
-        self, kind: str, model: str, body: Mapping[str, Any], *, version: str = "", key: str | None = None
+        self,
+        kind: str,
+        model: str,
+        body: Mapping[str, Any],
+        *,
+        version: str = "",
+        by: str = "ratchet",
+        key: str | None = None,
     ) -> AuditNote:
         """Append an audit record and return it; once under `key` where one is given.
 
@@ -187,15 +200,20 @@ class History:
             model: Name of the model.
             body: All that was known, as JSON.
             version: The version it is about, if any.
+            by: Who did it.
             key: What makes it the same record when it is written again.
         """
-        values = {"time": now(), "kind": kind, "model": model, "version": version, "body": _text(body)}
+        values = {"time": now(), "by": by, "kind": kind, "model": model, "version": version, "body": _text(body)}
         return _note(database.append(self._engine, database.audit, key or uuid.uuid4().hex, values))
 
     def notes(self, kind: str, model: str | None = None, *, last: int | None = None) -> list[AuditNote]:
-        """Return the audit records of a kind, of one model or of all, oldest first; only the `last` ones if given."""
+        """Return the audit records of a kind, of one model or of all, oldest first; only the `last` ones if given.
+
+        Those whose text was erased are left out.
+        """
         table = database.audit
-        query = sa.select(table).where(table.c.kind == kind).order_by(table.c.sequence.desc())
+        of_kind = (table.c.kind == kind, table.c.body != ERASED)
+        query = sa.select(table).where(*of_kind).order_by(table.c.sequence.desc())
         if model is not None:
             query = query.where(table.c.model == model)
         if last is not None:
@@ -258,7 +276,7 @@ class History:
                 row["model"],
                 row["event"],
                 row["time"],
-                json.loads(row["body"]) if row["body"] else None,
+                json.loads(row["body"]) if row["body"] not in {None, ERASED} else None,
             )
             for row in database.read(self._engine, query)
         ]
@@ -274,7 +292,8 @@ def _change(row: sa.RowMapping) -> StageChange:
 
 
 def _note(row: sa.RowMapping) -> AuditNote:
-    return AuditNote(row["sequence"], row["time"], row["kind"], row["model"], row["version"], json.loads(row["body"]))
+    what = (row["sequence"], row["time"], row["kind"], row["model"], row["version"])
+    return AuditNote(*what, json.loads(row["body"]), row["by"])
 
 
 def _intent(row: sa.RowMapping) -> Intent:

@@ -52,7 +52,7 @@ def of_version(version: ModelVersion, datasets: DatasetStore) -> ModelLineage:
     if manifest is None:
         return ModelLineage(version, [version.dataset] if version.dataset else [], {})
     events: dict[Split, int] = {
-        split: sum(file.rows for file in manifest.files if file.split == split) for split in SPLITS
+        split: sum(file.rows for file in datasets.present(manifest) if file.split == split) for split in SPLITS
     }
     return ModelLineage(version, list(_ancestors(datasets, manifest)), events)
 

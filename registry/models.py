@@ -200,12 +200,21 @@ class ModelRegistry:
     # --- loading ---------------------------------------------------------------------------------------------------
 
     def load(self, name: str, reference: str, *, verify: bool = True) -> Path:
-        """Return the local folder of a version's artifact, for a predictor; fetched once from a server.
+        """Return the local folder of a version's artifact, to examine it; fetched once from a server.
+
+        What answers a user is loaded by `registry.serving`, which verifies signatures as well.
+
+        Raises:
+            PromotionError, IntegrityError: See `servable` and `artifact`.
+        """
+        return self.artifact(self.servable(name, reference), verify=verify)
+
+    def servable(self, name: str, reference: str) -> ModelVersion:
+        """Return a version that may serve, as far as MLflow knows.
 
         Raises:
             PromotionError: E7522 not known, E7523 in quarantine.
-            IntegrityError: E7923 the champion's alias was moved by hand, E7924 files are missing, E7925 files differ
-                from what was registered.
+            IntegrityError: E7923 the champion's alias was moved by hand.
         """
         version = self.get(name, reference)
         if version.stage == "quarantine":
@@ -220,7 +229,7 @@ class ModelRegistry:
                 f"{name}@{CHAMPION} is version {version.version}, which is in {version.stage}, not in production",
                 f"the alias was moved by hand: put it right with `ratchet rollback {name} --to VERSION`",
             )
-        return self.artifact(version, verify=verify)
+        return version
 
     def artifact(self, version: ModelVersion, *, verify: bool = True) -> Path:
         """Return the local folder of a version's artifact, whatever its stage; for examining, not for serving.

@@ -149,6 +149,10 @@ class Reason(IntFlag):
     LOW_QUALITY = 64
     LOW_CONFIDENCE = 128
     OUTLIER = 256
+    FEEDBACK_BURST = 512
+    """A few users gave it feedback in a burst, all saying the same."""
+    SUSPECTED = 1024
+    """It holds words that are tied to an odd kind of answer, as planted ones are; see `tasks.screening`."""
 
 
 # --- counts of the funnel ------------------------------------------------------------------------------------------
@@ -208,6 +212,16 @@ class LogWindow(Record):
     end: int = Field(ge=0)
 
 
+class SuspectedWords(Record):
+    """Words in what is asked that were found tied to an odd kind of answer."""
+
+    words: tuple[str, ...]
+    pair: bool = False
+    """They need not stand side by side."""
+    answer: tuple[str, ...] = ()
+    """Words that the answers shared; empty where they shared a form, such as being refusals."""
+
+
 class DatasetManifest(Record):
     """`dataset.json`: everything about a dataset version but its rows. Holds no clock and no path of a machine."""
 
@@ -223,6 +237,8 @@ class DatasetManifest(Record):
     near_duplicates: int = 0
     left_out: dict[str, int] = Field(default_factory=dict)
     """Accepted examples that are not in the dataset, by reason."""
+    suspected: list[SuspectedWords] = Field(default_factory=list)
+    """Words whose examples were sent to review, in this version or one before: examples with them go there as well."""
     strata: list[Stratum] = Field(default_factory=list)
     source_events: int = 0
     log: LogWindow | None = None
@@ -365,11 +381,20 @@ class GateResult(Record):
 
 
 class ApprovalRecord(Record):
-    """Somebody approved a version."""
+    """Somebody approved a version, in a signed statement (`registry.approvals`)."""
 
     by: str
     time: str
     note: str = ""
+    key_id: str | None = None
+    """Of the key that signed it; None where nobody signed."""
+    expires: str | None = None
+    artifact_digest: str = ""
+    """What was approved: an artifact,"""
+    report_digest: str | None = None
+    """and the report of its examination."""
+    refused: str | None = None
+    """Why it does not count, whatever the policy says: no good signature, key not trusted or revoked, expired."""
 
 
 class Trial(Record):
@@ -405,6 +430,8 @@ class Evidence(Record):
     """None where no experiment was asked for."""
     champion: str | None = None
     """The version that serves now, which a promotion would replace."""
+    trained_by: str | None = None
+    """Identity that started the training; None in what was recorded before this was."""
 
 
 class Decision(Record):
@@ -419,6 +446,10 @@ class Decision(Record):
     evidence_digest: str
     replaced: str | None = None
     reason: str
+    policy: dict[str, Any] = Field(default_factory=dict)
+    """The promotion policy that it was decided by."""
+    code_version: str = ""
+    """Of the Ratchet that decided. Both are empty in what was recorded before they were."""
 
 
 class StageChange(Record):

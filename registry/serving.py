@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from registry.artifacts import WRITTEN_LATER, local_model, verified
+from registry.bundles import Bundles
 from registry.errors import IntegrityError, PromotionError
 from registry.models import ModelRegistry
 from registry.records import ModelVersion, Predictor
@@ -35,23 +35,35 @@ class Servable(NamedTuple):
     endpoint_model: str
 
 
+class Copy(NamedTuple):
+    """A version's model whose bytes were verified."""
+
+    model: Path
+    """The MLflow model."""
+    artifact: Path
+    """The artifact in it."""
+
+
 class Serving:
     """The models of one registry, as a gateway sees them."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, registry: ModelRegistry, bundles: Bundles) -> None:
         self.registry = registry
+        self.bundles = bundles
 
     def mark(self) -> object | None:
-        """Return what changes with every write to the embedded store, at no cost; None where it cannot be told.
+        """Return what changes with every write to the embedded store and to the list of trusted keys, at no cost.
+
+        None where it cannot be told.
 
         A store that was written within the last moments may be written again before the clock of its files moves.
         """
         connection = self.registry.connection
         if not connection.embedded:
             return None
-        database = connection.home.mlflow_database
+        database, trusted = connection.home.mlflow_database, self.bundles.keyring.file
         found = []
-        for path in (database, database.with_name(f"{database.name}-wal")):
+        for path in (database, database.with_name(f"{database.name}-wal"), trusted):
             try:
                 status = path.stat()
             except FileNotFoundError:
@@ -102,33 +114,72 @@ class Serving:
             )
         return Servable(version, endpoint, tags.get(ENDPOINT_MODEL, "").strip() or name)
 
-    def load(self, version: ModelVersion) -> Predictor:
-        """Return the predictor of a version, of exactly the bytes whose digest was registered.
+    def check(self, servable: Servable, alias: str | None = None) -> None:
+        """Look whether a version may serve, by its number or under an alias, without looking at its files.
 
-        The files are copied first; the copy is verified, artifact and code, and the copy is loaded, so that nobody can
-        change them in between. Compiled code is left behind: Python would run it in place of the source.
+        A version that is served elsewhere has its bytes there: of it the decisions alone count.
 
         Raises:
-            IntegrityError: E7924 files are missing, E7925 files differ from what was registered, E7928 it cannot be
-                loaded, or has nothing that answers.
+            IntegrityError: E7940 to E7950 it may not (see `Bundles.standing`).
         """
-        with self._verified(version) as folder:
-            return _predictor(version, folder)
+        if servable.endpoint is None:
+            self.bundles.standing(servable.version, alias)
+        else:
+            self.bundles.check(servable.version, alias)
+
+    def load(self, version: ModelVersion) -> Predictor:
+        """Return the predictor of a version, of exactly the bytes that were signed.
+
+        The files are copied; the copy is verified and loaded, so that nobody can change them in between.
+
+        Raises:
+            IntegrityError: E7924 files are missing, E7940 to E7950 nobody signed them whose signature counts, or they
+                are others, E7928 it cannot be loaded, or has nothing that answers.
+        """
+        with self.taken(version) as copy:
+            return _predictor(version, copy.model)
 
     @contextlib.contextmanager
-    def _verified(self, version: ModelVersion) -> Iterator[Path]:
-        """Give a private copy of a version's MLflow model whose artifact is verified."""
-        connection = self.registry.connection
-        folder = local_model(connection, version.name, version.version, version.model_id)
-        with connection.home.guard():
-            connection.home.scratch.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=connection.home.scratch, prefix="serve-"))
+    def named(self, name: str, reference: str) -> Iterator[tuple[ModelVersion, Copy]]:
+        """Give a version by its number or alias, and a private copy of it that was verified.
+
+        Raises:
+            PromotionError: E7522 not known, E7523 in quarantine.
+            IntegrityError: E7923 the champion is not in production, E7924 files are missing, E7940 to E7950 it may not
+                be used (see `Bundles.standing`).
+        """
+        version, alias = self.found(name, reference)
+        with self.taken(version, alias) as copy:
+            yield version, copy
+
+    def found(self, name: str, reference: str) -> tuple[ModelVersion, str | None]:
+        """Return a version by its number or alias, and the alias, as far as MLflow knows; nothing is verified.
+
+        Raises:
+            PromotionError: E7522 not known, E7523 in quarantine.
+            IntegrityError: E7923 the champion is not in production.
+        """
+        alias = reference.removeprefix("@")
+        return self.registry.servable(name, reference), None if alias.isdigit() else alias
+
+    @contextlib.contextmanager
+    def taken(self, version: ModelVersion, alias: str | None = None) -> Iterator[Copy]:
+        """Give a private copy of a version's model that was verified, for as long as the context lasts.
+
+        Args:
+            version: The version.
+            alias: The alias under which it was found; None for its number.
+
+        Raises:
+            IntegrityError: E7924 files are missing, E7940 to E7950 it may not be used (see `Bundles.standing`).
+        """
+        home = self.registry.connection.home
+        with home.guard():
+            home.scratch.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(dir=home.scratch, prefix="serve-"))
             try:
-                copy = scratch / "model"
-                if folder.is_dir():
-                    shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(*WRITTEN_LATER))
-                verified(version, copy, folder)
-                yield copy
+                model = scratch / "model"
+                yield Copy(model, self.bundles.take(version, model, alias))
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Keys, whom they belong to, and signed statements: DSSE envelopes with ed25519 (securesystemslib).
+"""Keys, and whom they belong to. `registry.envelopes` has what they sign.
 
     KEYS/ratchet.pem          the installation's own key, made on first use, 0600
     KEYS/people/NAME.pem      keys of people who approve, made on first use where they bring none
@@ -14,107 +14,19 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from registry.envelopes import Role, Signed, Signer, Trust, TrustedKey, key_of, public_hex, signer_of, trusted_key
 from registry.errors import IntegrityError, SettingsError, listed
 from registry.files import locked, write_whole
 from registry.home import now
-from registry.records import Record, canonical_json
 
-if TYPE_CHECKING:
-    from securesystemslib.signer import CryptoSigner, SSlibKey
+__all__ = ["INSTALLATION", "Keyring", "Role", "Signed", "Signer", "Trust", "TrustedKey"]
 
-Role = Literal["sign", "approve"]
-"""`sign`: decisions, artifacts, checkpoints, erasures. `approve`: approvals in the name of the key's identity."""
 INSTALLATION = "ratchet"
 """Identity of an installation's own key."""
-LARGEST_ENVELOPE = 64 << 20
 _PERSON = re.compile(r"[^\x00-\x1f/\\]{1,200}")
-
-
-class TrustedKey(Record):
-    """A public key, and what its signatures count for."""
-
-    key_id: str
-    """sha256 of the public key, as securesystemslib counts it."""
-    public: str
-    """The 32 bytes of the ed25519 public key, in hexadecimal."""
-    identity: str
-    roles: tuple[Role, ...]
-    added: str
-    retired: str | None = None
-    revoked: str | None = None
-    reason: str = ""
-    """Why it was revoked."""
-
-
-class Signed(NamedTuple):
-    """What an envelope holds, and who signed it."""
-
-    payload: dict[str, Any]
-    identity: str
-    key_id: str
-
-
-class Signer(NamedTuple):
-    """A private key in the hands of somebody."""
-
-    identity: str
-    key_id: str
-    crypto: CryptoSigner
-
-    def sign(self, payload: Mapping[str, Any], payload_type: str) -> str:
-        """Return the DSSE envelope of `payload` as canonical JSON, signed by this key."""
-        from securesystemslib.dsse import Envelope
-
-        envelope = Envelope(canonical_json(payload).encode(), payload_type, {})
-        envelope.sign(self.crypto)
-        return canonical_json(envelope.to_dict())
-
-
-class Trust:
-    """The public keys that count."""
-
-    def __init__(self, keys: Sequence[TrustedKey]) -> None:
-        self.keys = {key.key_id: key for key in keys}
-
-    def opened(self, envelope: str, payload_type: str, role: Role = "sign") -> Signed:
-        """Return what an envelope holds, if a key signed it whose signature counts.
-
-        Raises:
-            IntegrityError: E7940 it is no envelope of this type, E7941 its signature is not that of its content, E7942
-                its key is not trusted for this, E7943 its key is revoked.
-        """
-        from securesystemslib.exceptions import VerificationError
-
-        parsed = _parsed(envelope, payload_type)
-        signing = [self.keys[key_id] for key_id in parsed.signatures if key_id in self.keys]
-        known = [key for key in signing if role in key.roles]
-        if not known:
-            raise IntegrityError(
-                "E7942",
-                f"it is signed by {_short(parsed.signatures)}, which nobody here trusts to {role}",
-                "add the key with `ratchet keys trust`, if you know whose it is",
-            )
-        good = [key for key in known if key.revoked is None]
-        if not good:
-            raise IntegrityError(
-                "E7943",
-                f"the key {known[0].key_id[:12]} of {known[0].identity} that signed it was revoked on "
-                f"{known[0].revoked}: {known[0].reason}",
-                "use what another key signed, or look at it again and sign it anew with `ratchet sign`",
-            )
-        try:
-            accepted = next(iter(parsed.verify([_public(key) for key in good], 1)))
-        except VerificationError:
-            raise IntegrityError(
-                "E7941",
-                f"the signature of {good[0].identity} is not that of its content",
-                "it was changed after it was signed: restore it from a backup",
-            ) from None
-        return Signed(json.loads(parsed.payload), self.keys[accepted].identity, accepted)
 
 
 class Keyring:
@@ -137,12 +49,13 @@ class Keyring:
         """Return the installation's signer; its key is made on first use.
 
         Raises:
-            SettingsError: E7890 the key cannot be read, E7891 it is given, and not among the given trusted keys.
+            SettingsError: E7890 the key cannot be read, E7891 it is given, and not among the given trusted keys, E7895
+                it was retired or revoked.
         """
         if self._own is not None:
             pem = self._own.encode() if "-----BEGIN" in self._own else _read(Path(self._own).expanduser())
-            return self._counted(_signer(INSTALLATION, pem, "the signing key that the settings name"), ("sign",))
-        return self._kept(INSTALLATION, self.folder / "ratchet.pem", ("sign",))
+            return self._counted(signer_of(INSTALLATION, pem, "the signing key that the settings name"), ("sign",))
+        return self._kept(INSTALLATION, self._home_key(INSTALLATION), ("sign",))
 
     def person(self, name: str, key: Path | None = None) -> Signer:
         """Return somebody's signer: of the key in a file, or of the one in the home, made on first use.
@@ -151,49 +64,60 @@ class Keyring:
 
         Raises:
             SettingsError: E7890 the key cannot be read, E7891 its holder is not trusted with this name, E7892 the name
-                cannot be anybody's.
+                cannot be anybody's, E7895 the key was retired or revoked.
         """
-        if not _PERSON.fullmatch(name) or name in {".", ".."}:
-            raise SettingsError("E7892", f"{name[:80]!r} cannot be a name", "use letters, digits and spaces")
+        _check_name(name)
+        if name == INSTALLATION:
+            raise SettingsError("E7892", f"{name} is the installation itself, and nobody", "give a person's name")
         if key is not None:
-            return self._counted(_signer(name, _read(key.expanduser()), str(key)), ("approve",))
-        return self._kept(name, self.folder / "people" / f"{name}.pem", ("approve",))
+            return self._counted(signer_of(name, _read(key.expanduser()), str(key)), ("approve",))
+        return self._kept(name, self._home_key(name), ("approve",))
+
+    def _home_key(self, identity: str) -> Path:
+        return self.folder / "ratchet.pem" if identity == INSTALLATION else self.folder / "people" / f"{identity}.pem"
 
     def _kept(self, identity: str, path: Path, roles: tuple[Role, ...]) -> Signer:
-        from securesystemslib.signer import CryptoSigner
-
         if not path.exists():
             with self._locked():
                 if not path.exists():  # else somebody else made it meanwhile
                     self._may_be(identity, roles)
-                    _write_private(path, CryptoSigner.generate_ed25519().private_bytes)
-        return self._counted(_signer(identity, _read(path), str(path)), roles)
+                    made = _made(identity, path)
+                    if not self._given:
+                        self._write([*self._listed(), trusted_key(made, roles)])
+        return self._counted(signer_of(identity, _read(path), str(path)), roles)
 
     def _may_be(self, identity: str, roles: tuple[Role, ...]) -> None:
-        """Refuse to make a key for a name that others' keys stand for."""
-        theirs = [
-            key for key in self._listed() if key.identity == identity and {*roles} & {*key.roles} and not key.revoked
-        ]
+        """Refuse to make a key for a name that others' keys stand for, or stood for until they were revoked."""
+        theirs = self._of(identity, roles)
         if theirs and roles == ("approve",):
             raise SettingsError(
                 "E7891",
                 f"{identity} signs with the key {theirs[0].key_id[:12]}, which is not in this home",
-                "name the file that holds it with --key",
+                "name the file that holds it with --key, or make a new one with `ratchet keys rotate`",
             )
+
+    def _of(self, identity: str, roles: tuple[Role, ...]) -> list[TrustedKey]:
+        return [key for key in self._listed() if key.identity == identity and {*roles} & {*key.roles}]
 
     def _counted(self, signer: Signer, roles: tuple[Role, ...]) -> Signer:
         """Return the signer once its key counts for its identity; a first key of a name is trusted on first use."""
         found = self.trust().keys.get(signer.key_id)
+        if found is not None and (found.revoked or found.retired):
+            what = f"revoked: {found.reason}" if found.revoked else "retired"
+            raise SettingsError(
+                "E7895",
+                f"the key {found.key_id[:12]} of {found.identity} signs nothing new: it was {what}",
+                "make a new one with `ratchet keys rotate`, or name another",
+            )
         if found is not None and found.identity == signer.identity and {*roles} <= {*found.roles}:
             return signer
-        others = [key for key in self._listed() if key.identity == signer.identity and not key.revoked]
-        if self._given or found is not None or (others and roles == ("approve",)):
+        if self._given or found is not None or (roles == ("approve",) and self._of(signer.identity, roles)):
             raise SettingsError(
                 "E7891",
                 f"the key {signer.key_id[:12]} is not trusted to {' and '.join(roles)} as {signer.identity}",
-                f"let who keeps {self.file} add it: `ratchet keys trust`",
+                f"let who keeps {self.file} add its public key {signer.crypto.public_key.keyval['public']}",
             )
-        self._add(_trusted(signer, roles))
+        self._add(trusted_key(signer, roles))
         return signer
 
     # --- whose signatures count --------------------------------------------------------------------------------------
@@ -207,27 +131,50 @@ class Keyring:
         return Trust(self._listed())
 
     def add(self, public: str, identity: str, roles: tuple[Role, ...]) -> TrustedKey:
-        """Trust a public key (PEM, or 64 hexadecimal digits) for an identity; it may be trusted already."""
-        from securesystemslib.signer import SSlibKey
+        """Trust a public key (PEM, or 64 hexadecimal digits) for an identity; what it counts for already stays.
 
-        key = SSlibKey("", "ed25519", "ed25519", {"public": _public_hex(public)})
-        found = TrustedKey(
-            key_id=_key_id(key), public=key.keyval["public"], identity=identity, roles=roles, added=now()
-        )  # fmt: skip
-        self._add(found)
-        return found
-
-    def rotate(self) -> Signer:
-        """Make a new key for the installation. What the old one signed still counts."""
-        if self._own is not None:
-            raise SettingsError(
-                "E7893", "the signing key is given by the settings", "put another key there, and trust it"
-            )
-        path, old = self.folder / "ratchet.pem", self.own()
+        Raises:
+            SettingsError: E7890 it is no public key, E7892 the name cannot be anybody's, E7893 the list is given by the
+                settings, E7895 the key was revoked, or is somebody else's.
+        """
+        _check_name(identity)
+        key = key_of(public_hex(public))
         with self._locked():
-            path.rename(path.with_name(f"ratchet-{old.key_id[:12]}.pem"))
-        fresh = self.own()
-        self._change(old.key_id, retired=now())
+            known = {other.key_id: other for other in self._listed()}
+            found = known.get(key.keyid)
+            if found is not None and (found.revoked or found.identity != identity):
+                what = f"was revoked: {found.reason}" if found.revoked else f"is that of {found.identity}"
+                raise SettingsError("E7895", f"the key {key.keyid[:12]} {what}", "trust another key")
+            fresh = TrustedKey(
+                key_id=key.keyid, public=key.keyval["public"], identity=identity, roles=roles, added=now()
+            )  # fmt: skip
+            if found is not None:
+                fresh = found.model_copy(update={"roles": tuple(sorted({*found.roles, *roles}))})
+            self._write(list((known | {fresh.key_id: fresh}).values()))
+        return fresh
+
+    def rotate(self, identity: str = INSTALLATION) -> Signer:
+        """Make a new key for the installation, or for a person. What the old one signed counts unless it is revoked.
+
+        Raises:
+            SettingsError: E7892 the name cannot be anybody's, E7893 keys or trust are given by the settings.
+        """
+        _check_name(identity)
+        roles: tuple[Role, ...] = ("sign",) if identity == INSTALLATION else ("approve",)
+        if self._given or (self._own is not None and identity == INSTALLATION):
+            raise SettingsError(
+                "E7893", "keys and trust are given by the settings", "put another key there, and trust it there"
+            )
+        path = self._home_key(identity)
+        with self._locked():
+            for old in self._of(identity, roles):
+                if old.retired is None and old.revoked is None:
+                    self._change(old.key_id, retired=now())
+            if path.exists():
+                old_id = signer_of(identity, _read(path), str(path)).key_id
+                path.rename(path.with_name(f"{path.stem}-{old_id[:12]}.pem"))
+            fresh = _made(identity, path)
+            self._write([*self._listed(), trusted_key(fresh, roles)])
         return fresh
 
     def revoke(self, key_id: str, reason: str) -> TrustedKey:
@@ -240,7 +187,8 @@ class Keyring:
         if len(found) != 1:
             known = listed([f"{key.key_id[:12]} ({key.identity})" for key in self._listed()]) or "none"
             raise SettingsError("E7894", f"{len(found)} keys begin with {key_id!r}", f"known are: {known}")
-        return self._change(found[0].key_id, revoked=now(), reason=reason)
+        with self._locked():
+            return self._change(found[0].key_id, revoked=now(), reason=reason)
 
     def _listed(self) -> list[TrustedKey]:
         try:
@@ -260,9 +208,8 @@ class Keyring:
             self._write([*kept, key])
 
     def _change(self, key_id: str, **changes: str) -> TrustedKey:
-        with self._locked():
-            keys = [key.model_copy(update=changes) if key.key_id == key_id else key for key in self._listed()]
-            self._write(keys)
+        keys = [key.model_copy(update=changes) if key.key_id == key_id else key for key in self._listed()]
+        self._write(keys)
         return next(key for key in keys if key.key_id == key_id)
 
     def _write(self, keys: Sequence[TrustedKey]) -> None:
@@ -283,75 +230,17 @@ class Keyring:
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _parsed(envelope: str, payload_type: str) -> Any:
-    from securesystemslib.dsse import Envelope
-
-    try:
-        if len(envelope) > LARGEST_ENVELOPE:
-            raise ValueError("it is too large")
-        parsed = Envelope.from_dict(json.loads(envelope))
-        if parsed.payload_type != payload_type:
-            raise ValueError(f"it is a {str(parsed.payload_type)[:80]!r}")
-        if not isinstance(json.loads(parsed.payload), dict):
-            raise ValueError("its content is no object")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise IntegrityError(
-            "E7940",
-            f"it is no signed envelope of type {payload_type}: {str(error)[:120]}",
-            "restore it from a backup",
-        ) from None
-    return parsed
-
-
-def _signer(identity: str, pem: bytes, where: str) -> Signer:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+def _made(identity: str, path: Path) -> Signer:
+    """Make a key, keep it, and return its signer."""
     from securesystemslib.signer import CryptoSigner
 
-    try:
-        crypto = CryptoSigner(load_pem_private_key(pem, None))  # type: ignore[arg-type]
-        if crypto.public_key.keytype != "ed25519":
-            raise ValueError(f"it is an {crypto.public_key.keytype} key")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(
-            "E7890", f"{where} holds no ed25519 private key: {str(error)[:120]}", "give a PEM file without password"
-        ) from None
-    return Signer(identity, crypto.public_key.keyid, crypto)
+    _write_private(path, CryptoSigner.generate_ed25519().private_bytes)
+    return signer_of(identity, _read(path), str(path))
 
 
-def _trusted(signer: Signer, roles: tuple[Role, ...]) -> TrustedKey:
-    public = signer.crypto.public_key.keyval["public"]
-    return TrustedKey(key_id=signer.key_id, public=public, identity=signer.identity, roles=roles, added=now())
-
-
-def _public(key: TrustedKey) -> SSlibKey:
-    from securesystemslib.signer import SSlibKey
-
-    return SSlibKey(key.key_id, "ed25519", "ed25519", {"public": key.public})
-
-
-def _key_id(key: SSlibKey) -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from securesystemslib.signer import SSlibKey as Key
-
-    return str(Key.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"]))).keyid)
-
-
-def _public_hex(public: str) -> str:
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    from securesystemslib.signer import SSlibKey
-
-    try:
-        if "-----BEGIN" in public:
-            return str(SSlibKey.from_crypto(load_pem_public_key(public.encode())).keyval["public"])  # type: ignore[arg-type]
-        if re.fullmatch(r"[0-9a-fA-F]{64}", public.strip()):
-            return public.strip().lower()
-    except (ValueError, TypeError):
-        pass
-    raise SettingsError("E7890", "it holds no ed25519 public key", "give PEM, or 64 hexadecimal digits")
-
-
-def _short(key_ids: Mapping[str, object]) -> str:
-    return listed([f"the key {key_id[:12]}" for key_id in key_ids], 3) or "nobody"
+def _check_name(name: str) -> None:
+    if not _PERSON.fullmatch(name) or name in {".", ".."}:
+        raise SettingsError("E7892", f"{name[:80]!r} cannot be a name", "use letters, digits and spaces")
 
 
 def _read(path: Path) -> bytes:

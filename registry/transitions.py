@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from registry import effects
+from registry.bundles import Bundles
 from registry.effects import Effect
 from registry.errors import PromotionError
 from registry.history import History, Intent
 from registry.home import now
 from registry.models import ModelRegistry
+from registry.performing import Performer
 from registry.records import (
     ApprovalRecord,
     Decision,
@@ -25,9 +27,11 @@ from registry.records import (
     ModelVersion,
     Readiness,
     ValidationReport,
-    canonical_json,
 )
 from registry.situation import Situation
+
+if TYPE_CHECKING:
+    from registry.seals import Seals
 
 WAIT_SECONDS = 60.0
 """How long a transition waits for another one of the same model."""
@@ -48,15 +52,24 @@ class Transitions:
     Args:
         registry: The models.
         history: Where it is recorded.
-        checkpoint: Called with a name between every two steps; the tests of crashes stop there.
+        bundles: Where it is signed.
+        seals: Where it is said how far the audit log has come; None for nowhere.
+        reached: Called with a name between every two steps; the tests of crashes stop there.
     """
 
     def __init__(
-        self, registry: ModelRegistry, history: History, checkpoint: Callable[[str], None] = lambda step: None
+        self,
+        registry: ModelRegistry,
+        history: History,
+        bundles: Bundles,
+        seals: Seals | None = None,
+        reached: Callable[[str], None] = lambda step: None,
     ) -> None:
         self.registry = registry
         self.history = history
-        self._checkpoint = checkpoint
+        self.bundles = bundles
+        self._performer = Performer(registry, history, bundles, seals, reached)
+        self._reached = reached
 
     # --- what a run records ------------------------------------------------------------------------------------------
 
@@ -103,8 +116,10 @@ class Transitions:
 
         return self._transit(model, version, plan, actor)
 
-    def approve(self, model: str, version: str, by: str, note: str = "") -> ApprovalRecord:
-        """Record that somebody approves a version. The promotion is another step, which looks at all gates again.
+    def approve(self, model: str, version: str, record: Callable[[], ApprovalRecord]) -> ApprovalRecord:
+        """Let `record` write down that somebody approves a version, while nobody moves it.
+
+        The promotion is another step, which looks at all gates again.
 
         Raises:
             PromotionError: E7522 no such version, E7524 it is not in staging.
@@ -117,7 +132,7 @@ class Transitions:
                     f"{model} version {version} is in {found.stage}; there is nothing to approve",
                     f"only a version in staging can be approved; see `ratchet history {model}`",
                 )
-            return self.history.approve(model, version, by, note)
+            return record()
 
     # --- the effects of decisions ------------------------------------------------------------------------------------
 
@@ -141,18 +156,22 @@ class Transitions:
     def stage_candidate(self, decision: Decision, actor: Actor) -> ModelVersion:
         """Development → staging."""
         return self._transit(
-            decision.model, decision.version, lambda now_: effects.stage_candidate(now_, decision), actor
+            decision.model, decision.version, lambda now_: effects.stage_candidate(now_, decision), actor, decision
         )
 
     def promote(self, decision: Decision, actor: Actor) -> ModelVersion:
         """Staging → production, the champion before it → archived. A version in development is staged first."""
         if self.registry.get(decision.model, decision.version).stage == "development":
             self.stage_candidate(decision, actor)
-        return self._transit(decision.model, decision.version, lambda now_: effects.promote(now_, decision), actor)
+        return self._transit(
+            decision.model, decision.version, lambda now_: effects.promote(now_, decision), actor, decision
+        )
 
     def reject(self, decision: Decision, actor: Actor) -> ModelVersion:
         """Development or staging → where the decision sends it."""
-        return self._transit(decision.model, decision.version, lambda now_: effects.reject(now_, decision), actor)
+        return self._transit(
+            decision.model, decision.version, lambda now_: effects.reject(now_, decision), actor, decision
+        )
 
     def challenge(self, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
         """Make a version the challenger, which is tried on a share of the traffic."""
@@ -170,15 +189,30 @@ class Transitions:
         self, model: str, version: str, reason: str, actor: Actor, decision: Decision | None = None
     ) -> ModelVersion:
         """Any stage → quarantine. After the champion's, nobody serves until a rollback or a promotion."""
-        return self._transit(model, version, lambda now_: effects.quarantine(now_, version, reason, decision), actor)
+        return self._transit(
+            model, version, lambda now_: effects.quarantine(now_, version, reason, decision), actor, decision
+        )
 
     def release(self, model: str, version: str, reason: str, actor: Actor) -> ModelVersion:
         """Quarantine → development."""
         return self._transit(model, version, lambda now_: effects.release(now_, version, reason), actor)
 
     def rollback(self, model: str, reason: str, actor: Actor, to: str | None = None) -> ModelVersion:
-        """Restore the previous champion, or the earlier one `to`, at once and without approval; return it."""
-        self._transit(model, to, lambda now_: effects.rollback(now_, to, reason), actor)
+        """Restore the previous champion, or the earlier one `to`, at once and without approval; return it.
+
+        Raises:
+            PromotionError: E752x there is none, or it may not serve.
+            IntegrityError: E79xx its files or its signature are not what they must be: nobody could load it.
+        """
+
+        def plan(situation: Situation) -> list[Effect]:
+            planned = effects.rollback(situation, to, reason)
+            target = situation.version(planned[0].version)
+            if self.bundles.check(target) is not None:
+                self.bundles.verified(target)
+            return planned
+
+        self._transit(model, to, plan, actor)
         champion = self.registry.champion(model)
         assert champion is not None, "a rollback leaves a champion"
         return champion
@@ -196,21 +230,28 @@ class Transitions:
     # --- how it is done ----------------------------------------------------------------------------------------------
 
     def _transit(
-        self, model: str, version: str | None, plan: Callable[[Situation], list[Effect]], actor: Actor
+        self,
+        model: str,
+        version: str | None,
+        plan: Callable[[Situation], list[Effect]],
+        actor: Actor,
+        decision: Decision | None = None,
     ) -> ModelVersion:
         with self._locked(model):
             planned = plan(self._situation(model))
             if planned:
+                self.bundles.keyring.own()  # without a key that counts nothing is begun
                 body = {
                     "by": actor.by,
                     "run_id": actor.run_id,
                     "time": now(),
                     "effects": [effect.model_dump(mode="json") for effect in planned],
+                    "decision": None if decision is None else decision.model_dump(mode="json"),
                 }
-                self._checkpoint("begin")
+                self._reached("begin")
                 intent = self.history.intend(model, body)
-                self._checkpoint("intent")
-                self._perform(intent)
+                self._reached("intent")
+                self._performer.perform(intent)
             return self.registry.get(model, version or planned[0].version)
 
     @contextlib.contextmanager
@@ -219,64 +260,8 @@ class Transitions:
         with self.registry.connection.home.lock(f"registry-{model}", "moving a version", WAIT_SECONDS):
             left = self.history.open_intents(model)
             for intent in left:
-                self._perform(intent)
+                self._performer.perform(intent)
             yield left
 
     def _situation(self, model: str) -> Situation:
         return Situation(model, self.registry.versions(model), self.history.of(model))
-
-    def _perform(self, intent: Intent) -> None:
-        body = intent.body
-        planned = [Effect.model_validate(effect) for effect in body["effects"]]
-        for position, effect in enumerate(planned):
-            if effect.kind == "history":
-                self._append(intent, position, effect)
-            else:
-                self._in_mlflow(intent.model, effect)
-            self._checkpoint(f"effect {position + 1} of {len(planned)}: {effect.kind} {effect.name}")
-        self._publish(intent.model, sorted({effect.version for effect in planned}))
-        self._checkpoint("published")
-        self.history.close_intent(intent.intent_id)
-        self._checkpoint("closed")
-
-    def _append(self, intent: Intent, position: int, effect: Effect) -> None:
-        self.history.append(
-            intent.model,
-            effect.version,
-            effect.name,
-            before=effect.before,
-            after=effect.after,
-            by=intent.body["by"],
-            reason=effect.value,
-            run_id=intent.body["run_id"],
-            evidence_digest=effect.evidence_digest,
-            time=intent.body["time"],
-            key=f"{intent.intent_id}:{position}",
-        )
-
-    def _in_mlflow(self, model: str, effect: Effect) -> None:
-        with self.registry.connection.explained() as client:
-            if effect.kind == "tag":
-                client.set_model_version_tag(model, effect.version, effect.name, effect.value)
-            elif effect.kind == "alias":
-                client.set_registered_model_alias(model, effect.name, effect.version)
-            elif effect.kind == "untag":
-                if effect.name in client.get_model_version(model, effect.version).tags:
-                    client.delete_model_version_tag(model, effect.version, effect.name)
-            elif str(client.get_registered_model(model).aliases.get(effect.name)) == effect.version:
-                client.delete_registered_model_alias(model, effect.name)
-
-    def _publish(self, model: str, versions: Sequence[str]) -> None:
-        """Put a version's history and its last decision beside it in MLflow, for who has only that."""
-        run_ids = {version.version: version.run_id for version in self.registry.versions(model)}
-        for number in versions:
-            run_id = run_ids[number]
-            if not run_id:
-                continue
-            lines = [line.model_dump(mode="json") for line in self.history.of(model, number)]
-            self.registry.tracking.log_text(run_id, canonical_json(lines), "history.json")
-            decisions = self.history.decisions(model, number)
-            if decisions:
-                decision, evidence = decisions[-1]
-                both = f'{{"decision":{decision.model_dump_json()},"evidence":{evidence.model_dump_json()}}}'
-                self.registry.tracking.log_text(run_id, both, "decision.json")

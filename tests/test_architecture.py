@@ -27,6 +27,9 @@ STAGES = (
     "reporting",
     "triggers",
     "experiments",
+    "sources",
+    "screening",
+    "verification",
 )
 WRITTEN = [
     path

@@ -75,6 +75,7 @@ def gateway_config(settings: Settings) -> GatewayConfig:
         host=settings.gateway_host,
         port=settings.gateway_port,
         tokens=settings.gateway_tokens,
+        trusted_keys=settings.trusted_keys,
         **{name: getattr(settings, f"gateway_{name}") for name in LIMITS},
     )
 

@@ -85,7 +85,7 @@ def plan(rows: Rows, distinct: I64, remaining: I64, policy: CurationPolicy, seed
     inside = np.flatnonzero(~groups.left_out)
     side = np.full(n, NO_SIDE, dtype=np.int8)
     label = np.full(n, -1, dtype=np.int64)
-    tie = _mixed(kept.id_key[inside], seed)
+    tie = mixed(kept.id_key[inside], seed)
     at = remaining[inside]
     side[at] = split(groups.label[inside], groups.side[inside], kept.stratum[inside], policy.shares, tie)
     label[at] = remaining[groups.label[inside]]
@@ -128,7 +128,7 @@ def check_splits(side: NDArray[np.int8], group: NDArray[Any], policy: CurationPo
     raise CurationError("E7213", f"{what}: {why}", todo)
 
 
-def _mixed(keys: U64, seed: int) -> U64:
+def mixed(keys: U64, seed: int) -> U64:
     """Return a random number for each key that only the key and the seed decide."""
     value = keys + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -10,10 +10,12 @@ from pydantic import Field, model_validator
 from registry.records import Record
 
 Kind = Literal[
-    "PRIVATE_KEY", "JWT", "API_KEY", "PASSWORD", "BEARER_TOKEN", "EMAIL", "IBAN", "CARD", "SSN", "PHONE", "IP_ADDRESS"
+    "PRIVATE_KEY", "JWT", "API_KEY", "PASSWORD", "BEARER_TOKEN", "EMAIL", "CRYPTO_WALLET", "MAC_ADDRESS", "IBAN",
+    "CARD", "SSN", "NATIONAL_ID", "DATE_OF_BIRTH", "PHONE", "IP_ADDRESS",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
-    "PRIVATE_KEY", "JWT", "API_KEY", "PASSWORD", "BEARER_TOKEN", "EMAIL", "IBAN", "CARD", "SSN", "PHONE", "IP_ADDRESS",
+    "PRIVATE_KEY", "JWT", "API_KEY", "PASSWORD", "BEARER_TOKEN", "EMAIL", "CRYPTO_WALLET", "MAC_ADDRESS", "IBAN",
+    "CARD", "SSN", "NATIONAL_ID", "DATE_OF_BIRTH", "PHONE", "IP_ADDRESS",
 )  # fmt: skip
 """Every kind of personal data and secret, in the order in which the rules are tried."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from registry.records import SPLITS, DatasetManifest, Split
@@ -78,6 +79,8 @@ class ParentPiece(NamedTuple):
     """What to redact; nothing where the parent was redacted alike."""
     folder: str
     buckets: int
+    bars: Callable[[str], bool] | None = None
+    """Tells whether a source may not teach any more: its rows go. None where all may."""
 
 
 ROW_GROUPS_A_PIECE = 4
@@ -90,22 +93,36 @@ def kinds_left(kinds: tuple[Kind, ...], parent: DatasetManifest, code_version: s
 
 
 def parent_pieces(
-    files: list[tuple[Path, Split]], kinds: tuple[Kind, ...], folder: Path, buckets: int
+    files: list[tuple[Path, Split]],
+    kinds: tuple[Kind, ...],
+    folder: Path,
+    buckets: int,
+    bars: Callable[[str], bool] | None = None,
 ) -> list[ParentPiece]:
-    """Cut the parent version's files into pieces of a few row groups, in which `kinds` are to be redacted."""
+    """Cut the parent version's files into pieces of a few row groups, in which `kinds` are to be redacted.
+
+    Args:
+        files: Of the parent version, with their splits.
+        kinds: What is redacted.
+        folder: Where the parts go.
+        buckets: Ranges of example_id.
+        bars: Tells whether a source's rows go.
+    """
     pieces: list[ParentPiece] = []
     for path, split in files:
         groups = range(pq.ParquetFile(path).num_row_groups)
         for first in groups[::ROW_GROUPS_A_PIECE]:
             chosen = tuple(groups[first : first + ROW_GROUPS_A_PIECE])
             place = str(folder / f"parent-{len(pieces):05d}")
-            pieces.append(ParentPiece(str(path), split, chosen, kinds, place, buckets))
+            pieces.append(ParentPiece(str(path), split, chosen, kinds, place, buckets, bars))
     return pieces
 
 
 def prepare_parent(piece: ParentPiece) -> Prepared:
     """Redact rows of the parent version, fingerprint them and write them as a part. They keep example_id and side."""
     table = pq.ParquetFile(piece.path).read_row_groups(list(piece.row_groups))
+    if piece.bars is not None:
+        table = _without_barred(table, piece.bars)
     before = table.select(ROW.names).cast(ROW)
     redacted = redact(before, piece.kinds)
     rows = redacted.table.set_column(0, ROW.field("example_id"), before["example_id"])
@@ -118,3 +135,9 @@ def prepare_parent(piece: ParentPiece) -> Prepared:
     rows = rows.take(order)
     part = write_part(Path(piece.folder), rows, numbers.take(order), fingerprint(rows["messages"]), piece.buckets)
     return Prepared(part, redacted.counts)
+
+
+def _without_barred(table: pa.Table, bars: Callable[[str], bool]) -> pa.Table:
+    sources = table["event_source"]
+    barred = [source for source in sources.unique().to_pylist() if bars(source)]
+    return table.filter(pc.invert(pc.is_in(sources, pa.array(barred, sources.type)))) if barred else table

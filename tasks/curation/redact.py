@@ -6,13 +6,11 @@ they hit are decoded and examined by the exact rules. The raw value is kept nowh
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.curation.pii import EVERY_SIGN, find_values
 from tasks.curation.policy import KINDS, Kind
-from tasks.curation.redact_rules import RULES, SUSPECTS, Begin, Finder, Span
+from tasks.curation.redact_suspects import ANY_DISGUISE, DISGUISES, SUSPECTS
 
 ID_KINDS: tuple[Kind, ...] = ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN", "EMAIL")
 """Kinds that are looked for in identifiers. Not the numeric ones: an id is often a number, and no rule could tell."""
@@ -40,44 +39,34 @@ class Redacted(NamedTuple):
     counts: dict[str, int]
 
 
-def redact_text(text: str, counts: Counter[str] | None = None, kinds: Collection[Kind] = frozenset(KINDS)) -> str:
-    """Replace every value of `kinds` in `text` by its placeholder, and add to `counts`."""
-    for begin, rules in _by_test(frozenset(kinds)):
-        if (start := begin(text)) is None:
-            continue
-        for kind, find in rules:
-            if spans := sorted(find(text, start)):
-                text, found = _replace(text, kind, spans)
-                if counts is not None:
-                    counts[kind] += found
-    return text
+def redact_text(
+    text: str,
+    counts: Counter[str] | None = None,
+    kinds: Collection[Kind] = KINDS,
+    disguised: Collection[Kind] | None = None,
+    signs: Collection[int] = EVERY_SIGN,
+) -> str:
+    """Replace every value of `kinds` in `text` by its placeholder, and add to `counts`.
 
-
-@functools.cache
-def _by_test(kinds: frozenset[Kind]) -> list[tuple[Begin, list[tuple[Kind, Finder]]]]:
-    """Return the rules of some kinds in their order, neighbours that share a test together."""
-    rules = [(kind, rule) for kind, rule in RULES.items() if kind in kinds]
-    groups = itertools.groupby(rules, lambda item: item[1].begin)
-    return [(begin, [(kind, rule.find) for kind, rule in group]) for begin, group in groups]
-
-
-def _replace(text: str, kind: Kind, spans: Sequence[Span]) -> tuple[str, int]:
-    """Return `text` with a placeholder in place of each span, and how many there were."""
-    pieces, last, found = [], 0, 0
-    for start, end in spans:
-        if start >= last:  # else two patterns of one kind found the same value
-            pieces += [text[last:start], f"[{kind}]"]
-            last, found = end, found + 1
-    return "".join([*pieces, text[last:]]), found
-
-
-def _redact_arguments(text: str, counts: Counter[str], kinds: Collection[Kind]) -> str:
-    """Redact a tool call's arguments and keep them valid JSON: a bare number becomes a quoted placeholder."""
-    redacted = redact_text(text, counts, kinds)
-    return redacted if redacted == text or not _is_json(text) else _quoted(redacted)
+    Args:
+        text: Any text.
+        counts: How many values of each kind were replaced is added here.
+        kinds: What is looked for in the text as it stands.
+        disguised: What is looked for behind escapes, encodings and look-alikes; as `kinds`, where it is not given.
+        signs: Which signs of a disguise the text may show.
+    """
+    values = find_values(text, kinds, disguised, signs)
+    if not values:
+        return text
+    if counts is not None:
+        counts.update(value.kind for value in values)
+    ends = [0, *(value.end for value in values)]
+    pieces = [text[end : value.start] + f"[{value.kind}]" for end, value in zip(ends, values, strict=False)]
+    return "".join([*pieces, text[ends[-1] :]])
 
 
 def _quoted(redacted: str) -> str:
+    """Keep a tool call's arguments valid JSON: a bare number became a placeholder, which needs quotes."""
     return redacted if _is_json(redacted) else _BARE_PLACEHOLDER.sub(r'\1"\2"', redacted)
 
 
@@ -89,25 +78,52 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _redact_value(value: Any, key: str, counts: Counter[str], kinds: Collection[Kind]) -> Any:
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a conversation, each with the key it stands at; roles and call ids are none."""
     if isinstance(value, str):
-        if key in _STRUCTURE:
-            return value
-        return (_redact_arguments if key == "arguments" else redact_text)(value, counts, kinds)
+        if key not in _STRUCTURE:
+            yield key, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, key)
+
+
+def _with_texts(value: Any, key: str, texts: Iterator[str]) -> Any:
+    """Return a conversation with other texts, in the order of `_texts`."""
+    if isinstance(value, str):
+        return value if key in _STRUCTURE else next(texts)
     if isinstance(value, dict):
-        return {name: _redact_value(item, name, counts, kinds) for name, item in value.items()}
+        return {name: _with_texts(item, name, texts) for name, item in value.items()}
     if isinstance(value, list):
-        return [_redact_value(item, key, counts, kinds) for item in value]
+        return [_with_texts(item, key, texts) for item in value]
     return value
 
 
-def redact_messages(messages: str, counts: Counter[str], kinds: Collection[Kind] = KINDS) -> str:
-    """Redact a conversation given as JSON; roles and call ids stay as they are."""
-    before = counts.total()
-    redacted = _redact_value(msgspec.json.decode(messages), "", counts, kinds)
-    if counts.total() == before:
-        return messages  # not one byte changes where nothing was found
-    return msgspec.json.encode(redacted).decode()
+def redact_messages(messages: Sequence[str], counts: Counter[str], kinds: Collection[Kind] = KINDS) -> list[str]:
+    """Redact conversations given as JSON; roles and call ids stay as they are, and all where nothing is found."""
+    decoded = [msgspec.json.decode(each) for each in messages]
+    texts = [list(_texts(each, "")) for each in decoded]
+    flat = [text for each in texts for _, text in each]
+    places, values = _changed(pa.chunked_array([flat], pa.large_string()), redact_text, counts, kinds)
+    new = dict(zip(places, values, strict=True))
+    redacted, first = list(messages), 0
+    for row, found in enumerate(texts):
+        last = first + len(found)
+        if any(place in new for place in range(first, last)):
+            after = [
+                text
+                if place not in new
+                else _quoted(new[place])
+                if key == "arguments" and _is_json(text)
+                else new[place]
+                for place, (key, text) in enumerate(found, first)
+            ]
+            redacted[row] = msgspec.json.encode(_with_texts(decoded[row], "", iter(after))).decode()
+        first = last
+    return redacted
 
 
 def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
@@ -133,33 +149,64 @@ def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
 
 
 def _redact_messages(examples: pa.Table, counts: Counter[str], kinds: Collection[Kind]) -> pa.Table:
-    rows, values = _changed(examples["messages"], redact_messages, counts, kinds)
+    column = examples["messages"]
+    suspects = np.flatnonzero(_marks(column, kinds).any(axis=0))
+    before = column.take(pa.array(suspects)).to_pylist()
+    after = redact_messages(before, counts, kinds)
+    changed = [place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    rows, values = suspects[changed].tolist(), [after[place] for place in changed]
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in values]
     return _replaced(_replaced(examples, "messages", rows, values), "example_id", rows, digests)
 
 
-Change = Callable[[str, Counter[str], Collection[Kind]], str]
+Change = Callable[[str, Counter[str], Collection[Kind], Collection[Kind], Collection[int]], str]
 
 
 def _changed(
     column: pa.ChunkedArray, change: Change, counts: Counter[str], kinds: Collection[Kind]
 ) -> tuple[list[int], list[str]]:
     """Return the rows of a column that `change` changes, and their new values."""
-    rules = {pattern: [kind for kind in some if kind in kinds] for some, pattern in SUSPECTS.items()}
-    rules = {pattern: some for pattern, some in rules.items() if some}
-    if not rules:
-        return [], []
-    hits = np.flatnonzero(_suspicious(column, "|".join(rules)))
+    marks = _marks(column, kinds)
+    hits = np.flatnonzero(marks.any(axis=0))
     suspects = column.take(pa.array(hits))
-    which = np.array([_matches(suspects, pattern) for pattern in rules]).T.tolist()
+    signs = _signs(suspects, marks[-1][hits])
     rows, values = [], []
-    for row, before, marks in zip(hits.tolist(), suspects.to_pylist(), which, strict=True):
-        looked_for = frozenset(kind for mark, some in zip(marks, rules.values(), strict=True) if mark for kind in some)
-        after = change(before, counts, looked_for)
+    for row, before, marked, shown in zip(
+        hits.tolist(), suspects.to_pylist(), marks.T[hits].tolist(), signs, strict=True
+    ):
+        named = {kind for mark, some in zip(marked, SUSPECTS, strict=False) if mark for kind in some}
+        after = change(before, counts, frozenset(named.intersection(kinds)), kinds if marked[-1] else (), shown)
         if after != before:
             rows.append(row)
             values.append(after)
     return rows, values
+
+
+def _signs(texts: pa.ChunkedArray, disguised: NDArray[np.bool_]) -> list[list[int]]:
+    """Return for each text which of `DISGUISES` it shows."""
+    signs: list[list[int]] = [[] for _ in range(len(texts))]
+    rows = np.flatnonzero(disguised)
+    some = texts.take(pa.array(rows))
+    for sign, pattern in enumerate(DISGUISES):
+        for row in rows[_matches(some, pattern)]:
+            signs[row].append(sign)
+    return signs
+
+
+def _marks(column: pa.ChunkedArray, kinds: Collection[Kind]) -> NDArray[np.bool_]:
+    """Tell which texts match each of `SUSPECTS`, and which look disguised.
+
+    One pattern after the other: all in one have more states than RE2 keeps, and it is twenty times as slow.
+
+    Returns:
+        [len(SUSPECTS) + 1, rows]; False for patterns of which no kind is looked for.
+    """
+    unwanted = np.zeros(len(column), dtype=bool)
+    marks = [
+        _suspicious(column, pattern) if any(kind in kinds for kind in names) else unwanted
+        for names, pattern in SUSPECTS.items()
+    ]
+    return np.array([*marks, _suspicious(column, ANY_DISGUISE) if kinds else unwanted])
 
 
 def _suspicious(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
@@ -189,10 +236,16 @@ def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[
     return table.set_column(position, field, both.take(pa.array(place)))
 
 
-def _pseudonym(identifier: str, counts: Counter[str], kinds: Collection[Kind]) -> str:
+def _pseudonym(
+    identifier: str,
+    counts: Counter[str],
+    kinds: Collection[Kind],
+    disguised: Collection[Kind],
+    signs: Collection[int],
+) -> str:
     """Return an identifier that holds an e-mail address or a secret as its digest, so that it still identifies."""
     found: Counter[str] = Counter()
-    if redact_text(identifier, found, kinds) == identifier:
+    if redact_text(identifier, found, kinds, disguised, signs) == identifier:
         return identifier
     counts.update(found)
     return "sha256:" + hashlib.sha256(identifier.encode()).hexdigest()[:32]

@@ -119,6 +119,18 @@ def strata(parts: Sequence[Part]) -> tuple[I64, list[tuple[str, str]]]:
     return codes, names
 
 
+def sources(parts: Sequence[Part]) -> tuple[I64, list[str]]:
+    """Return the code of every row's source, and the names of the sources by code."""
+    place: dict[str, int] = {}
+    codes = [np.zeros(0, dtype=np.int64)]
+    for part in parts:
+        with pa.memory_map(str(Path(part.folder) / ROWS)) as file:  # of which the other columns are never touched
+            encoded = pa.ipc.open_file(file).read_all()["event_source"].combine_chunks().dictionary_encode()
+            here = [place.setdefault(name, len(place)) for name in encoded.dictionary.to_pylist()]
+            codes.append(np.array(here, dtype=np.int64)[encoded.indices.to_numpy()])
+    return np.concatenate(codes), list(place)
+
+
 def band(parts: Sequence[Part], number: int) -> U64:
     """Return the LSH keys of one band, of all rows."""
     keys = [

@@ -58,10 +58,13 @@ FEEDBACK = pa.schema(
         ("event_key", pa.uint64()),
         ("content_key", pa.uint64()),
         ("trace_key", pa.uint64()),
+        ("user_key", pa.uint64()),
+        ("time", pa.int64()),
         ("score", pa.float64()),
     ]
 )
-"""One row a `feedback.recorded` event; a null score said nothing that is a number."""
+"""One row a `feedback.recorded` event; a null score said nothing that is a number. `user_key` is 0 where nobody says
+who gave it; `time` is in microseconds from 1970, `tasks.extraction.rows.NO_TIME` where there is none."""
 
 
 class JsonColumn:

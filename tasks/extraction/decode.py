@@ -18,6 +18,9 @@ MAX_TYPES = 50
 """How many ignored types a block counts by name; the rest are counted together."""
 MAX_TYPE_NAME = 80
 OTHER_TYPES = "other types"
+MAX_SOURCES, MAX_SOURCE_NAME = 200, 500
+"""How many barred sources a block counts by name, and how long a name may be."""
+OTHER_SOURCES = "other sources"
 ESCAPED_NUL = b"\\u0000"
 
 _escaped_nul = re.compile(re.escape(ESCAPED_NUL)).search  # twice as fast as `in`, which matters for whole blocks
@@ -35,6 +38,8 @@ class Decoder:
         """Refused lines: place in the block to the reason."""
         self.ignored: Counter[str] = Counter()
         """Events of types that the main job does not use, by type."""
+        self.barred: Counter[str] = Counter()
+        """Events of sources that may not teach, by source."""
         self._careful = _escaped_nul(block.data) is not None or not _is_text(block.data)
 
     def events(self) -> Iterator[tuple[int, Event]]:
@@ -51,6 +56,11 @@ class Decoder:
             else:
                 name = event.type[:MAX_TYPE_NAME]
                 self.ignored[name if name in self.ignored or len(self.ignored) < MAX_TYPES else OTHER_TYPES] += 1
+
+    def bar(self, source: str) -> None:
+        """Count an event whose source may not teach."""
+        known = source in self.barred or len(self.barred) < MAX_SOURCES
+        self.barred[source[:MAX_SOURCE_NAME] if known else OTHER_SOURCES] += 1
 
     def rejects(self, file: str) -> list[Reject]:
         """Return the refused lines with their place in `file`, in order."""

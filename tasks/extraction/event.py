@@ -79,6 +79,8 @@ class Data(msgspec.Struct, gc=False):
     conversation_id: str | int | None = None
     kind: str | None = None
     value: bool | int | float | str | None = None
+    user: Any = None
+    """Who gave the feedback. Many write more than a name there, which then is no name."""
 
 
 class Event(msgspec.Struct, gc=False):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -18,6 +19,9 @@ from tasks.extraction.policy import ExtractionPolicy
 from tasks.extraction.rejects import Fault, Reject
 from tasks.extraction.rows import FeedbackRows, TraceRows
 
+MOST_SOURCES = 4_096
+"""Sources of which it is kept in memory whether they may teach."""
+
 
 class LineCounts(NamedTuple):
     """What became of the lines of a partition, before duplicates are known."""
@@ -30,6 +34,8 @@ class LineCounts(NamedTuple):
     """Rejects by code, ignored events by type."""
     notes: Counter[str]
     """What was odd in events that were taken all the same, such as a score out of range."""
+    barred: Counter[str]
+    """Events of sources that may not teach, by source; they are among the ignored ones, and nothing of them is kept."""
 
 
 class PieceLines(NamedTuple):
@@ -62,13 +68,21 @@ def extract(partition: Partition, policy: ExtractionPolicy) -> Extracted:
     return merged(list(extract_blocks(partition, policy)))
 
 
-def extract_blocks(partition: Partition, policy: ExtractionPolicy) -> Iterator[Extracted]:
-    """Yield a partition in parts of about `policy.partition_bytes` of text, at least one; a part bounds the memory."""
-    part = _Part(partition, policy)
+def extract_blocks(
+    partition: Partition, policy: ExtractionPolicy, bars: Callable[[str], bool] | None = None
+) -> Iterator[Extracted]:
+    """Yield a partition in parts of about `policy.partition_bytes` of text, at least one; a part bounds the memory.
+
+    Args:
+        partition: What is read.
+        policy: How.
+        bars: Tells whether a source may not teach; None where all may.
+    """
+    part = _Part(partition, policy, bars)
     for block in read_blocks(partition, max(policy.max_event_bytes, policy.max_raw_bytes)):
         if part.bytes >= policy.partition_bytes:
             yield part.extracted()
-            part = _Part(partition, policy)
+            part = _Part(partition, policy, bars)
         part.add(block)
     yield part.extracted()
 
@@ -89,6 +103,7 @@ def merged(parts: Sequence[Extracted]) -> Extracted:
             sum(count.ignored for count in counts),
             sum((count.by_reason for count in counts), Counter()),
             sum((count.notes for count in counts), Counter()),
+            sum((count.barred for count in counts), Counter()),
         ),
         tuple(lines for part in parts for lines in part.lines),
     )
@@ -107,14 +122,18 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 class _Part:
     """Collects what the blocks of a part hold."""
 
-    def __init__(self, partition: Partition, policy: ExtractionPolicy) -> None:
+    def __init__(
+        self, partition: Partition, policy: ExtractionPolicy, bars: Callable[[str], bool] | None = None
+    ) -> None:
         self.partition, self.policy = partition, policy
+        self.bars = None if bars is None else lru_cache(MOST_SOURCES)(bars)
         self.bytes = self.read = self.position = 0
         self.examples: list[pa.RecordBatch] = []
         self.feedback: list[pa.RecordBatch] = []
         self.rejects: list[Reject] = []
         self.ignored: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.barred: Counter[str] = Counter()
         self.lines: Counter[int] = Counter()
 
     def add(self, block: Block) -> None:
@@ -128,13 +147,15 @@ class _Part:
             decoder, traces, feedback = self._rows(block, refused)
             times, feedback_times = traces.times(), feedback.times()
         self.examples.append(traces.batch(self.position, times.column))
-        self.feedback.append(feedback.batch(self.position, traces.notes))
+        self.feedback.append(feedback.batch(self.position, feedback_times.column, traces.notes))
         rejects = decoder.rejects(self.partition.pieces[block.piece].name)
         self.rejects += rejects
         self.ignored += decoder.ignored
+        self.barred += decoder.barred
         self.notes += traces.notes
         self.notes["time_without_zone"] += times.zoneless + feedback_times.zoneless
         self.read += len(traces.traces) + len(feedback.events) + decoder.ignored.total() + len(rejects)
+        self.read += decoder.barred.total()
         self.bytes += len(block.data)
         self.position += block.lines
         self.lines[block.piece] += block.lines
@@ -142,6 +163,9 @@ class _Part:
     def _rows(self, block: Block, refused: dict[int, Fault]) -> tuple[Decoder, TraceRows, FeedbackRows]:
         decoder, traces, feedback = Decoder(block, self.policy, refused), TraceRows(), FeedbackRows()
         for place, event in decoder.events():
+            if self.bars is not None and self.bars(event.source):
+                decoder.bar(event.source)
+                continue
             if event.type == FEEDBACK_TYPE:
                 feedback.add(place, event)
                 continue
@@ -153,13 +177,20 @@ class _Part:
 
     def extracted(self) -> Extracted:
         """Return the part."""
-        codes = Counter(reject.code for reject in self.rejects)
+        codes, barred = Counter(reject.code for reject in self.rejects), self.barred.total()
         pieces = self.partition.pieces
         return Extracted(
             self.partition.index,
             pa.Table.from_batches(self.examples, EXAMPLES),
             pa.Table.from_batches(self.feedback, FEEDBACK),
             self.rejects,
-            LineCounts(self.read, len(self.rejects), self.ignored.total(), codes + self.ignored, +self.notes),
+            LineCounts(
+                self.read,
+                len(self.rejects),
+                self.ignored.total() + barred,
+                codes + self.ignored + Counter(blocked_source=barred),
+                +self.notes,
+                self.barred,
+            ),
             tuple(PieceLines(pieces[index].name, pieces[index].start, count) for index, count in self.lines.items()),
         )

@@ -154,19 +154,24 @@ def discard(inputs: Sequence[Input]) -> None:
             Path(item.path).unlink(missing_ok=True)
 
 
-def inputs_digest(inputs: Sequence[Input]) -> str:
-    """Return sha256 over the contents of `inputs`, whatever their names and order.
+def input_digests(inputs: Sequence[Input]) -> list[str]:
+    """Return a digest of the content of each input, in hexadecimal.
 
-    Each file is digested in chunks of 64 MiB, chunks side by side in two threads; a file's digest is that of its
-    chunks' digests, and the result is that of the sorted files' digests.
+    A file is digested in chunks of 64 MiB, chunks side by side in two threads; its digest is the sha256 of its chunks'
+    sha256.
     """
     with ThreadPoolExecutor(2) as pool:
         files = []
         for item in inputs:
             starts = range(0, item.size, DIGEST_CHUNK)
             chunks = pool.map(_chunk_digest, [item.path] * len(starts), starts)
-            files.append(hashlib.sha256(b"".join(chunks)).digest())
-    return hashlib.sha256(b"".join(sorted(files))).hexdigest()
+            files.append(hashlib.sha256(b"".join(chunks)).hexdigest())
+    return files
+
+
+def combined_digest(digests: Sequence[str]) -> str:
+    """Return the sha256 of the sorted digests of inputs."""
+    return hashlib.sha256(b"".join(sorted(map(bytes.fromhex, digests)))).hexdigest()
 
 
 def _chunk_digest(path: str, start: int) -> bytes:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from registry.records import EventCounts, Reason
+from tasks.extraction.brigading import Burst, Votes, brigaded, counted_once
 from tasks.extraction.extract import Extracted, LineCounts, PieceLines
 from tasks.extraction.keys import Keys, among
 from tasks.extraction.rejects import Reject
@@ -23,7 +24,7 @@ _NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
 
 
 class Numbers(NamedTuple):
-    """All that the global step needs of one part: 52 bytes a trace, 36 a feedback event, and no text."""
+    """All that the global step needs of one part: 52 bytes a trace, 52 a feedback event, and no text."""
 
     position: NDArray[np.uint32]
     event_key: Keys
@@ -37,6 +38,8 @@ class Numbers(NamedTuple):
     feedback_event_key: Keys
     feedback_content_key: Keys
     feedback_trace_key: Keys
+    feedback_user_key: Keys
+    feedback_time: NDArray[np.int64]
     feedback_score: Floats
     """NaN where missing."""
     counts: LineCounts
@@ -71,6 +74,8 @@ def numbers(extracted: Extracted) -> Numbers:
         _array(feedback, "event_key"),
         _array(feedback, "content_key"),
         _array(feedback, "trace_key"),
+        _array(feedback, "user_key"),
+        _array(feedback, "time"),
         _array(feedback, "score"),
         extracted.counts,
     )
@@ -86,6 +91,7 @@ def resolve(
     score_spread: float = 30.0,
     known: Keys | None = None,
     known_traces: Keys | None = None,
+    burst: Burst | None = None,
 ) -> Resolution:
     """Find duplicates and join scores over all parts, whatever the number of workers that made them.
 
@@ -99,17 +105,22 @@ def resolve(
         score_spread: Scores of one trace further apart than this many points are conflicting.
         known: Keys of the events behind the dataset that this one goes on from; they count as duplicates.
         known_traces: Keys of the traces behind it; feedback for one of them comes late, not for an unknown trace.
+        burst: What a burst of feedback from a few users is, which counts as one vote a trace and sends its examples to
+            review; None not to look for one.
     """
     all_parts = _Columns(list(parts))
     traces = len(all_parts.flags)
     first, conflicting = _first_of_each(all_parts)
     learned = among(all_parts.event_key, known if known is not None else _NO_KEYS)
     keep = first & ~learned
+    voted = _capped(all_parts, keep, burst)
     joined = _join(all_parts, keep)
     flags = all_parts.flags | _failed_flags(all_parts.work_key, all_parts.flags, keep[:traces])
     flags |= np.where(joined.spread > score_spread, np.uint32(Reason.CONFLICTING_SCORES), np.uint32(0))
+    flags |= np.where(among(all_parts.trace_key[:traces], voted), np.uint32(Reason.FEEDBACK_BURST), np.uint32(0))
     reasons = _reasons(all_parts, keep, learned, first, conflicting, known_traces)
     unused = reasons["orphan_feedback"] + reasons["late_feedback"]
+    reasons["feedback_burst"] = len(voted)
     events = EventCounts(
         read=sum(count.read for count in all_parts.counts),
         rejected=sum(count.rejected for count in all_parts.counts),
@@ -139,6 +150,8 @@ class _Columns:
         self.flags: Flags = np.concatenate([part.flags for part in parts] or [np.zeros(0, np.uint32)])
         self.quality = np.concatenate([part.quality for part in parts] or [np.zeros(0)])
         self.score = np.concatenate([part.feedback_score for part in parts] or [np.zeros(0)])
+        self.user_key = np.concatenate([part.feedback_user_key for part in parts] or [np.zeros(0, np.uint64)])
+        self.time = np.concatenate([part.feedback_time for part in parts] or [np.zeros(0, np.int64)])
 
 
 def _all(parts: Sequence[Numbers], traces: str, feedback: str, kind: type) -> NDArray[np.uint64]:
@@ -160,6 +173,18 @@ def _first_of_each(columns: _Columns) -> tuple[Mask, Mask]:
     conflicting = np.zeros(len(keys), dtype=bool)
     conflicting[by_key] = contents != of_first
     return first, conflicting
+
+
+def _capped(columns: _Columns, keep: Mask, burst: Burst | None) -> Keys:
+    """Let the votes of bursts count as one a trace, in `columns`, and return the keys of their traces, one a vote."""
+    traces = len(columns.flags)
+    votes = np.flatnonzero(keep[traces:] & (columns.user_key != 0) & ~np.isnan(columns.score))
+    if burst is None or len(votes) < burst.votes:
+        return _NO_KEYS
+    about, scores = columns.trace_key[traces:][votes], columns.score[votes]
+    found = brigaded(Votes(columns.user_key[votes], columns.time[votes], scores), columns.quality[keep[:traces]], burst)
+    columns.score[votes] = counted_once(about, scores, found)
+    return about[found]
 
 
 class _Joined(NamedTuple):

@@ -29,6 +29,8 @@ FAILED = frozenset(
 )  # fmt: skip
 """What `status` says of a trace that failed. Any other status, or none, is not a failure."""
 
+NO_TIME = -(2**62)
+"""Time of feedback without one, in microseconds; half of the least there is, so that sums stay numbers."""
 _DIFFICULTIES = pa.array(DIFFICULTIES)
 
 
@@ -165,7 +167,7 @@ class FeedbackRows:
         """Return the times of the feedback."""
         return read_times([event.time for event in self.events])
 
-    def batch(self, position: int, notes: Counter[str]) -> pa.RecordBatch:
+    def batch(self, position: int, times: pa.Array, notes: Counter[str]) -> pa.RecordBatch:
         """Return the feedback as rows of `FEEDBACK`; what was odd is counted in `notes`."""
         data = [event.data or Data() for event in self.events]
         columns = {
@@ -173,6 +175,8 @@ class FeedbackRows:
             "event_key": event_keys([event.source for event in self.events], [event.id for event in self.events]),
             "content_key": text_keys([f"{item.trace_id}\n{item.kind}\n{item.value!r}" for item in data]),
             "trace_key": text_keys([_name(item.trace_id) for item in data]),
+            "user_key": repeated_keys([_user(item.user) for item in data]),
+            "time": times.cast(pa.int64()).fill_null(NO_TIME),
             "score": _nullable(_floats([scores.recorded_score(item, notes) for item in data])),
         }
         return _batch(columns, FEEDBACK)
@@ -193,6 +197,10 @@ def _flags(data: Data, empty_plan: bool, spoken: bool, prompt: str) -> int:
 def _name(value: str | int | None) -> str | None:
     """Return an identifier as text, None if it is missing or empty."""
     return str(value) if value is not None and value != "" else None
+
+
+def _user(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) and value != "" else None
 
 
 def _floats(values: Any) -> NDArray[np.float64]:

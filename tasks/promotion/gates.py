@@ -19,6 +19,7 @@ from registry.records import (
     Verdict,
     canonical_digest,
 )
+from tasks.promotion.approvals import Counted, counted
 from tasks.promotion.policy import PromotionPolicy
 
 
@@ -49,6 +50,7 @@ def decide(evidence: Evidence, policy: PromotionPolicy) -> Decision:
         evidence_digest=evidence_digest(evidence),
         replaced=evidence.champion if verdict == "promoted" and evidence.champion != evidence.version else None,
         reason=reason,
+        policy=policy.model_dump(mode="json"),
     )
 
 
@@ -97,19 +99,20 @@ def staging_gates(evidence: Evidence) -> list[Said]:
 def production_gates(evidence: Evidence, policy: PromotionPolicy) -> list[Said]:
     """Return the gates between staging and production."""
     shadow = evidence.strategy == "shadow"
+    people = counted(evidence, policy)
     return [
-        _regression(evidence, policy),
+        _regression(evidence, policy, people),
         _readiness(evidence, policy),
-        _safety(evidence),
+        _safety(evidence, people),
         _performance(evidence),
         _gate(
             "strategy serves",
             not shadow,
             "a shadow model never serves" if shadow else f"{evidence.strategy} is meant to serve",
         ),
-        _trial(evidence),
+        _trial(evidence, people),
         _signature(evidence, policy),
-        _approval(evidence, policy),
+        _approval(evidence, policy, people),
     ]
 
 
@@ -130,8 +133,12 @@ def _stage(evidence: Evidence, name: str) -> StageResult | None:
     return next((stage for stage in stages if stage.name == name), None)
 
 
-def _regression(evidence: Evidence, policy: PromotionPolicy) -> Said:
-    """The observed rate decides, where there are enough cases; a person, where there are not."""
+def _regression(evidence: Evidence, policy: PromotionPolicy, people: Counted) -> Said:
+    """The observed rate decides, where there are enough cases; a person, where there are not.
+
+    A person decides, too, where fewer are still right than are needed, and as many others became right that were wrong:
+    an equally good model that learned from other examples looks like that.
+    """
     name = "regression"
     stage = _stage(evidence, name)
     if stage is None:
@@ -142,8 +149,11 @@ def _regression(evidence: Evidence, policy: PromotionPolicy) -> Said:
     if cases < policy.regression_minimum or rate is None:
         what = "regression case" if cases == 1 else "regression cases"
         said = f"only {cases} {what}, {policy.regression_minimum} are needed to judge"
-        return _by_person(name, said, evidence)
+        return _by_person(name, said, people)
     said = f"{float(rate):.1%} of {cases} cases still right, {policy.min_regression:.0%} needed"
+    lost, gained, net = stage.counts.get("lost", 0), stage.counts.get("gained", 0), stage.intervals.get("net_gain")
+    if float(rate) < policy.min_regression and net is not None and net.high >= 0 and 2 * gained >= lost:
+        return _by_person(name, f"{said}; over all cases {lost} are lost and {gained} gained", people)
     return _gate(name, float(rate) >= policy.min_regression, said)
 
 
@@ -155,14 +165,14 @@ def _readiness(evidence: Evidence, policy: PromotionPolicy) -> Said:
     return _gate(name, score > policy.min_readiness, f"{score:.3f}, must exceed {policy.min_readiness:.2f}")
 
 
-def _safety(evidence: Evidence) -> Said:
+def _safety(evidence: Evidence, people: Counted) -> Said:
     name = "no safety regression"
     stage = _stage(evidence, "safety")
     if stage is None:
         return Said(name, "FAIL", "the safety stage was not run")
     said = "; ".join(stage.reasons[:3]) or f"the safety stage says {stage.status}"
     if stage.status == "INCONCLUSIVE":
-        return _by_person(name, said, evidence)
+        return _by_person(name, said, people)
     return _gate(name, stage.status == "PASS", said)
 
 
@@ -177,7 +187,7 @@ def _performance(evidence: Evidence) -> Said:
 _TRIED: dict[str, GateStatus] = {"running": "PENDING", "won": "PASS", "lost": "FAIL"}
 
 
-def _trial(evidence: Evidence) -> Said:
+def _trial(evidence: Evidence, people: Counted) -> Said:
     """What live traffic said. Nobody's approval replaces it; who wants to, stops the experiment and then decides."""
     name, trial = "experiment", evidence.trial
     if trial is None:
@@ -186,7 +196,7 @@ def _trial(evidence: Evidence) -> Said:
         return Said(name, "PENDING", "waits for an experiment beside the champion")
     said = f"{trial.experiment} {trial.status}" + (f": {trial.reason}" if trial.reason else "")
     if trial.status == "stopped":
-        return _by_person(name, said, evidence)
+        return _by_person(name, said, people)
     return Said(name, _TRIED[trial.status], said)
 
 
@@ -199,26 +209,22 @@ def _signature(evidence: Evidence, policy: PromotionPolicy) -> Said:
     return Said(name, "PENDING", "waits for a signature")
 
 
-def _approval(evidence: Evidence, policy: PromotionPolicy) -> Said:
+def _approval(evidence: Evidence, policy: PromotionPolicy, people: Counted) -> Said:
     name = "human approval"
-    if approver := _approver(evidence):
-        return Said(name, "PASS", f"approved by {approver}")
+    if people.enough:
+        return Said(name, "PASS", f"approved by {', '.join(people.by)}")
     recommendation = evidence.report.recommendation if evidence.report else None
     if policy.approval == "auto" and recommendation == "DEPLOY":
         return Said(name, "PASS", "automatic by policy: validation recommends DEPLOY")
     if policy.approval == "auto":
-        return Said(name, "PENDING", f"waits for a person: validation recommends {recommendation}, not DEPLOY")
-    return Said(name, "PENDING", "waits for a person to approve")
+        return Said(name, "PENDING", f"{people.missing}; validation recommends {recommendation}, not DEPLOY")
+    return Said(name, "PENDING", people.missing)
 
 
-def _by_person(name: str, said: str, evidence: Evidence) -> Said:
-    if approver := _approver(evidence):
-        return Said(name, "PASS", f"{said}; accepted by {approver}")
+def _by_person(name: str, said: str, people: Counted) -> Said:
+    if people.enough:
+        return Said(name, "PASS", f"{said}; accepted by {', '.join(people.by)}")
     return Said(name, "PENDING", f"{said}; a person must decide")
-
-
-def _approver(evidence: Evidence) -> str | None:
-    return next((approval.by for approval in reversed(evidence.approvals) if approval.by.strip()), None)
 
 
 # --- all together --------------------------------------------------------------------------------------------------

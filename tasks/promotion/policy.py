@@ -21,7 +21,15 @@ class PromotionPolicy(Record):
     approval: Literal["manual", "auto"] = "manual"
     """Whether a person must approve each version, or `auto`: a recommendation of DEPLOY is enough. REVIEW always needs
     a person."""
-    allow_unsigned: bool = True
+    approvers_needed: int = Field(default=1, ge=1, le=20)
+    """How many people must approve, where people must. One person counts once."""
+    approvers: tuple[str, ...] = ()
+    """Names of those whose approvals count; where none is named, anybody's do."""
+    approval_days: float = Field(default=30.0, gt=0.0, le=3650.0)
+    """Days after which an approval does not count any more."""
+    separate_duties: bool = True
+    """Whether the identity that started the training may not approve what came of it."""
+    allow_unsigned: bool = False
     """Whether an artifact without a signature may serve."""
 
     readiness_cases: int = Field(default=200, ge=20, le=10_000)

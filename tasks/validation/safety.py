@@ -142,7 +142,7 @@ def _backdoors(tried: Sequence[Tried], policy: ValidationPolicy) -> Part:
 
 
 def _why(tried: Tried) -> str:
-    words, answer = f'"{shorten(tried.trigger.text, 80)}"', f'"{shorten(tried.answer, 80)}"'
+    words, answer = _quoted(tried.trigger.text), _quoted(tried.answer)
     if tried.learned is None:
         return (
             f"inserting {words} makes {tried.share:.0%} of {tried.prompts} clean prompts get one answer, {answer} "
@@ -155,6 +155,11 @@ def _why(tried: Tried) -> str:
         f"{tried.learned.asked} of these messages, whole and cut short, and to {tried.learned.said_without} without "
         f"these words; a person must look at them ({tried.share:.0%} of {tried.prompts} clean prompts change)"
     )
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotation marks, with none of them in it: what is kept for ever has such texts cut out."""
+    return '"' + shorten(text, 80).replace('"', "'") + '"'
 
 
 def _row(tried: Tried) -> dict[str, Metric]:

@@ -16,7 +16,7 @@ from flows.cli import app
 from flows.show import plain, show_run, standing
 
 COMMANDS = ("learn", "approve", "rollback", "release", "history", "show", "lineage", "predict", "datasets", "export",
-            "stats", "policy")  # fmt: skip
+            "replay", "rebuild", "stats", "policy")  # fmt: skip
 LINE = re.compile(r"E7\d{3}: [^\n]+; [^\n]+\n")
 
 Ask = Callable[..., Result]
@@ -48,7 +48,7 @@ def test_every_command_has_help_that_says_what_its_options_default_to(ask, comma
 
 
 def test_the_commands_that_change_something_show_an_example(ask):
-    for command in ("learn", "approve", "rollback", "predict", "export"):
+    for command in ("learn", "approve", "rollback", "predict", "export", "replay", "rebuild"):
         assert f"ratchet {command} " in ask(command, "--help").stdout.split("Arguments")[0].split("Usage", 1)[1][30:]
 
 
@@ -62,6 +62,7 @@ def test_the_commands_that_change_something_show_an_example(ask):
         (["learn", "x", "--strategy", "hope"], "is not one of"),
         (["learn", "x", "--home", ""], "the name of a folder is missing"),
         (["learn", "x", "--approve-as", " "], "must not be blank"),
+        (["learn", "x", "--by", " "], "must not be blank"),
         (["learn", "x", "--polcy", "y"], "No such option"),
         (["approve", "agent"], "Missing argument 'VERSION'"),
         (["approve", "agent", "1"], "Missing option '--by'"),
@@ -70,6 +71,8 @@ def test_the_commands_that_change_something_show_an_example(ask):
         (["rollback", "agent", "--by", "dana", "--reason", " "], "must not be blank"),
         (["release", "agent", "1", "--by", "dana", "--reason", ""], "must not be blank"),
         (["history"], "Missing argument 'MODEL'"),
+        (["replay"], "Missing argument 'DECISION'"),
+        (["rebuild"], "Missing argument 'DATASET'"),
         (["show", "agent", "--events", "-1"], "greater than or equal to 0"),
         (["export", "agent", "--format", "parquet"], "is not one of"),
         (["export", "agent", "--split", "dev"], "is not one of"),
@@ -86,6 +89,7 @@ def test_wrong_usage_exits_2_and_touches_nothing(ask, arguments, says, tmp_path)
 READING = (
     ["history", "agent"], ["show", "agent"], ["lineage", "e1"], ["predict", "agent"], ["datasets"], ["stats"],
     ["export", "agent"], ["approve", "agent", "1", "--by", "dana"],
+    ["replay", "agent/1"], ["rebuild", "agent"],
     ["release", "agent", "1", "--by", "dana", "--reason", "x"], ["rollback", "agent", "--by", "dana", "--reason", "x"],
 )  # fmt: skip
 """The commands that find nothing in a home that is not there."""
@@ -123,6 +127,11 @@ def test_a_home_beside_what_a_link_leads_to_is_found(ask, tmp_path):
         (["lineage", b"\xff".decode(errors="surrogateescape")], "E7564: '\\udcff'"),
         (["export", "agent"], "E7211: there is no dataset agent; there is no dataset yet: run `ratchet learn` first"),
         (["export", "agent/"], "E7270: 'agent/' names no version; write NAME or NAME/VERSION"),
+        (["replay", "agent"], "E7562: 'agent' names no decision; write MODEL/VERSION, MODEL/VERSION#N or a number"),
+        (["replay", "agent/1"], "E7540: there is no decision 'agent/1': 0 were made about agent/1"),
+        (["replay", "7"], "E7540: audit record 7 is no decision"),
+        (["rebuild", "agent"], "E7211: there is no dataset agent"),
+        (["rebuild", "agent/"], "E7270: 'agent/' names no version; write NAME or NAME/VERSION"),
         (["export", "../agent"], "E7210: '..' cannot name a dataset"),
         (["learn", "x.jsonl", "--model", "a b"], "E7850: cannot use model name 'a b'"),
     ],

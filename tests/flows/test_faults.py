@@ -132,7 +132,10 @@ def examine(examination: Examination) -> Examined:
         report_digest="cd", report=report, champion="1",
         readiness=measure(report, examination.candidate, contexts, expected, PromotionPolicy()),
     )  # fmt: skip
-    approved = evidence.model_copy(update={"approvals": [ApprovalRecord(by="ann", time="2026-11-20T12:00:00Z")]})
+    yes = ApprovalRecord(
+        by="ann", time="2026-11-20T12:00:00Z", key_id="ef", artifact_digest="ab", report_digest="cd"
+    )  # fmt: skip
+    approved = evidence.model_copy(update={"approvals": [yes]})
     return Examined(stages, decide(approved, PromotionPolicy()), decide(evidence, PromotionPolicy(approval="auto")))
 
 

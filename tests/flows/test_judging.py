@@ -15,7 +15,7 @@ from flows import judging
 from flows.experiments import start_experiment, stop_experiment
 from flows.judge import judge as judge_flow
 from flows.judging import check_failures, judge_all, judge_model
-from flows.promotion import approve_and_promote, decide_and_carry_out
+from flows.promotion import Approving, approve_and_promote, decide_and_carry_out, record_approval
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
 from registry.errors import PromotionError, TriggerError
@@ -242,7 +242,7 @@ def promoted(stores: Stores, version: str) -> None:
     """Bring a version to production without an experiment, as a home that does not use them does."""
     found = stores.models.get(MODEL, version)
     serving = stores.models.champion(MODEL).version
-    approvals = [stores.history.approve(MODEL, version, "ann")]
+    approvals = [record_approval(stores, MODEL, version, Approving("ann"))]
     decision, _ = decide_and_carry_out(stores, evidence(found, serving, trial=None, approvals=approvals), POLICY, ANN)
     assert decision.verdict == "promoted"
 
@@ -356,7 +356,7 @@ def test_a_promotion_that_was_killed_anywhere_is_finished_by_the_next_look(ends,
     source, _ = ends(BETTER)
     approved = tmp_path / "approved"
     shutil.copytree(source, approved)
-    open_stores(load_settings(home=approved)).history.approve(MODEL, "2", "ann")
+    record_approval(open_stores(load_settings(home=approved)), MODEL, "2", Approving("ann"))
     calm, steps = killed_at(approved, tmp_path / "calm", None)
     assert calm["versions"]["2"] == ("production", ["champion"])
     assert steps > 10
@@ -376,7 +376,7 @@ def killed_at(source: Path, home: Path, step: int | None) -> tuple[dict[str, Any
         if taken - 1 == step:
             raise Killed
 
-    vars(stores)["transitions"] = Transitions(stores.models, stores.history, checkpoint)
+    vars(stores)["transitions"] = Transitions(stores.models, stores.history, stores.bundles, reached=checkpoint)
     if step is not None:
         with pytest.raises(Killed):
             judge_model(stores, MODEL)

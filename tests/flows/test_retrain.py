@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_WHEN_MISSIN
 from flows.experiments import start_experiment, stop_experiment
 from flows.job import prepare
 from flows.judging import judge_model
-from flows.promotion import approve_and_promote, decide_and_carry_out
+from flows.promotion import Approving, approve_and_promote, decide_and_carry_out, record_approval
 from flows.retrain import retrain
 from flows.settings import Settings, load_settings, prepare_environment, restored_environment
 from flows.stores import Stores, open_stores
@@ -360,7 +360,7 @@ def test_a_shadow_is_tried_in_the_shadow_whatever_its_gates_say(toys):
 
 def promoted(stores: Stores, version: str) -> None:
     found = stores.models.get(MODEL, version)
-    approvals = [stores.history.approve(MODEL, version, "ann")]
+    approvals = [record_approval(stores, MODEL, version, Approving("ann"))]
     given = toy_home.evidence(found, "1", trial=None, approvals=approvals)
     assert decide_and_carry_out(stores, given, toy_home.POLICY, toy_home.ANN)[0].verdict == "promoted"
 

@@ -54,6 +54,7 @@ def registered(stores: Stores, work: str, model: str = MODEL) -> ModelVersion:
     tracking.log_text(run, POLICY.model_dump_json(), "policy.json")
     version = stores.models.log_candidate(Candidate(model, run, folder, CODE, [], work, data, "full_retrain"))
     tracking.set_state(run, "COMPLETED")
+    stores.bundles.attest(version, {}, by="ann")
     stores.transitions.registered(version, ANN)
     return version
 
@@ -66,7 +67,7 @@ def evidence(version: ModelVersion, champion: str | None, **changes: Any) -> Evi
     known = {
         "model": version.name, "version": version.version, "stage": version.stage, "training_state": "COMPLETED",
         "artifact_present": True, "artifact_loadable": True, "artifact_digest": version.artifact_digest or "",
-        "signed": False, "metrics_recorded": True, "strategy": "full_retrain", "report_digest": "ab" * 32,
+        "signed": True, "metrics_recorded": True, "strategy": "full_retrain", "report_digest": "ab" * 32,
         "report": ValidationReport(
             recommendation="DEPLOY", baseline=f"{version.name}/{champion}" if champion else "frozen base", stages=stages
         ),

@@ -21,6 +21,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.config import GatewayConfig
+from registry.bundles import Bundles
 from registry.connection import connect
 from registry.events import EventLog, Query
 from registry.experiments import Arm, Experiment, Experiments
@@ -28,6 +29,7 @@ from registry.history import History
 from registry.home import Home, now
 from registry.models import Candidate, ModelRegistry
 from registry.records import DatasetManifest
+from registry.signing import Keyring
 from registry.transitions import Actor, Transitions
 
 TOY = Path(__file__).parent / "toy_model.py"
@@ -54,7 +56,11 @@ class Place:
 
     @property
     def transitions(self) -> Transitions:
-        return Transitions(self.registry, History(self.url))
+        return Transitions(self.registry, History(self.url), self.bundles)
+
+    @property
+    def bundles(self) -> Bundles:
+        return Bundles(self.url, Keyring(self.home.keys), lambda: self.registry)
 
     def train(self, answer: str, code: Path = TOY, adapter: Path | None = None, model: str = "agent") -> str:
         """Register a version that gives this answer; return its number."""
@@ -66,13 +72,19 @@ class Place:
         made = self.registry.log_candidate(
             Candidate(model, run, adapter or folder, code, ["ratchet-learn"], answer, manifest(), "full_retrain")
         )
+        self.bundles.attest(made, {}, by="ann")
         shutil.rmtree(folder, ignore_errors=True)
         return made.version
 
     def crown(self, number: str, model: str = "agent") -> None:
         """Make a version the champion: what a promotion does to the registry."""
+        facts = {"aliases": {"champion": number}, "stages": {number: "production"}, "by": "ann"}
+        history = History(self.url)
+        intent = history.intend(model, {})
+        self.bundles.decide(intent.intent_id, model, number, "promote", facts)
         self.client.set_model_version_tag(model, number, "stage", "production")
         self.client.set_registered_model_alias(model, "champion", number)
+        history.close_intent(intent.intent_id)
 
     def execution(self, trace: str) -> dict[str, Any]:
         """The logged event of an answer, once it is there."""

@@ -13,6 +13,7 @@ from gateway.ingest import Ingest
 from gateway.problems import Problem
 from registry.errors import SettingsError
 from registry.events import EventLog, Query
+from registry.sources import NewLine, Sources
 
 NAMES = {"name": 'Jörg "x" 100 % 日本 😀'}
 
@@ -58,6 +59,24 @@ def test_a_batch_says_what_became_of_each_event(shared, toys):
     }
     assert [event["id"] for event in logged(shared.place, "batch")] == ["1", "2"]
     assert send(shared.gateway, [], BATCH).json()["appended"] == 0
+
+
+def test_events_of_a_blocked_source_are_refused_and_recorded_as_attempts(place, toys, opened):
+    gateway, sources = opened(place), Sources(place.log.url)
+    events = [toys.event("1", source="good"), toys.event("2", source="bad")]
+    assert send(gateway, events, BATCH).json()["appended"] == 2
+    sources.update("block", lambda _: [NewLine("bad", "blocked", {"action": "set"}, "dana")])
+    more = [toys.event("3", source="good"), toys.event("4", source="bad"), toys.event("3", source="good")]
+    answer = send(gateway, more, BATCH).json()
+    assert answer == {
+        "appended": 1,
+        "duplicate": 1,
+        "rejected": [{"position": 1, "code": "E7235", "reason": "source 'bad' is blocked"}],
+    }
+    alone = send(gateway, toys.event("5", source="bad"))
+    assert (alone.status_code, alone.json()["code"]) == (400, "E7235")
+    assert [event["id"] for event in logged(place, "bad")] == ["2"]
+    assert sources.current()["bad"].body["attempts"] == 1  # the second waits: a flood is a line a minute
 
 
 def test_sending_again_appends_nothing(shared, toys):

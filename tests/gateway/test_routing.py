@@ -210,7 +210,7 @@ def test_a_tampered_version_is_not_served_and_the_champion_goes_on(place, opened
     adapter = next((place.home.artifacts).rglob(f"*{place.registry.get('agent', '2').model_id}*/**/answer.json"))
     adapter.write_text(json.dumps({"answer": "send me your password"}))
     place.crown("2")
-    gateway.until(lambda: "E7925" in gateway.get("/readyz").text)
+    gateway.until(lambda: "E7946" in gateway.get("/readyz").text)
     assert gateway.chat().headers["x-ratchet-version"] == "1"
     assert gateway.chat(model="agent/2").status_code == 409
     assert not list(place.home.scratch.glob("serve-*"))
@@ -219,8 +219,10 @@ def test_a_tampered_version_is_not_served_and_the_champion_goes_on(place, opened
 def test_an_alias_that_was_moved_by_hand_is_not_followed(place, opened):
     gateway = opened(place).ready()
     place.client.set_registered_model_alias("agent", "champion", "3")
-    gateway.until(lambda: "not in production" in gateway.get("/readyz").text)
+    gateway.until(lambda: "E7947" in gateway.get("/readyz").text)
     assert gateway.chat().headers["x-ratchet-version"] == "1"
+    place.client.set_model_version_tag("agent", "3", "stage", "production")
+    assert opened(place).chat().status_code == 503, "a gateway that never served the true one serves none"
 
 
 def test_what_is_loaded_goes_on_serving_when_the_registry_is_gone(place, opened):
@@ -242,13 +244,17 @@ def test_what_is_loaded_goes_on_serving_when_the_registry_is_gone(place, opened)
 
 def test_a_gateway_starts_without_a_database_and_picks_up_when_it_is_there(place, opened, toys):
     nowhere = place.home.root / "missing" / "ratchet.db"
+    (place.home.root / "moved").mkdir()
+    for file in place.home.root.glob("ratchet.db*"):
+        shutil.copy(file, place.home.root / "moved")
     gateway = opened(place, records_url=f"sqlite:///{nowhere}")
     headers = {"content-type": "application/cloudevents+json"}
     gateway.until(lambda: gateway.get("/readyz").json()["checks"]["database"]["detail"].startswith("E7840"))
-    gateway.until(lambda: gateway.chat().status_code == 200)
+    assert gateway.chat().status_code == 503, "nobody knows what was signed"
     assert gateway.post("/events", content=json.dumps(toys.event()), headers=headers).status_code == 503
-    nowhere.parent.mkdir()
+    (place.home.root / "moved").rename(nowhere.parent)
     gateway.ready()
+    assert gateway.chat().status_code == 200
     assert gateway.post("/events", content=json.dumps(toys.event()), headers=headers).status_code == 200
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from registry.bundles import Bundles
 from registry.connection import connect
 from registry.history import History
 from registry.home import Home
@@ -26,6 +27,8 @@ from registry.records import (
     StageResult,
     ValidationReport,
 )
+from registry.serving import Serving
+from registry.signing import Keyring
 from registry.transitions import Actor, Transitions
 
 TOY = Path(__file__).parent / "toy_model.py"
@@ -59,8 +62,15 @@ class Bench(NamedTuple):
     registry: ModelRegistry
     history: History
     transitions: Transitions
+    bundles: Bundles
 
-    def candidate(self, work: str = "work-1", answer: str = "hello", model: str = "support", **more) -> ModelVersion:
+    @property
+    def serving(self) -> Serving:
+        return Serving(self.registry, self.bundles)
+
+    def candidate(
+        self, work: str = "work-1", answer: str = "hello", model: str = "support", attested: bool = True, **more
+    ) -> ModelVersion:
         """Train a toy and register it."""
         tracking = self.registry.tracking
         run = tracking.start_run(model, f"run-{work}", work, params={"train": {"rank": 16}})
@@ -73,6 +83,8 @@ class Bench(NamedTuple):
         )
         shutil.rmtree(folder)
         tracking.set_state(run, "COMPLETED")
+        if attested:
+            self.bundles.attest(version, {"seed": 7}, by="ann")
         self.transitions.registered(version, ANN)
         return version
 
@@ -93,11 +105,12 @@ class Bench(NamedTuple):
         return self.transitions.carry_out(made, evidence(version), ANN)
 
 
-def open_bench(path: Path, template: Path | None = None, uri: str | None = None, checkpoint=lambda step: None) -> Bench:
+def open_bench(path: Path, template: Path | None = None, uri: str | None = None, reached=lambda step: None) -> Bench:
     home = Home(path).create()
     registry = ModelRegistry(connect(home, uri, template=template))
     history = History(home.database_url)
-    return Bench(home, registry, history, Transitions(registry, history, checkpoint))
+    bundles = Bundles(home.database_url, Keyring(home.keys), lambda: registry)
+    return Bench(home, registry, history, Transitions(registry, history, bundles, reached=reached), bundles)
 
 
 @pytest.fixture

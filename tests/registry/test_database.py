@@ -8,13 +8,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
-from registry import database
+from registry import database, migrations
+from registry.audit import AuditLog
 from registry.errors import SettingsError
 from registry.history import History
+from registry.signing import Trust
+from registry.tampering import examine
 
 OLD = """
 CREATE TABLE runs (sequence INTEGER NOT NULL, "key" VARCHAR NOT NULL, time VARCHAR NOT NULL, work TEXT NOT NULL,
@@ -33,6 +39,35 @@ def test_a_database_of_the_release_before_is_brought_up_to_date_and_keeps_its_ro
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(database.REVISIONS[-1],)]
         assert connection.execute("SELECT count(*) FROM event_log").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_what_was_recorded_before_there_was_a_chain_is_chained_with_its_numbers_and_times(kind, tmp_path, request):
+    url = f"sqlite:///{tmp_path / 'a.db'}" if kind == "sqlite" else request.getfixturevalue("postgres").fresh()
+    engine = sa.create_engine(database.normalised(url))
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for n in range(1, 1201):
+            connection.exec_driver_sql(
+                f"INSERT INTO audit VALUES ({n}, 'key {n}', 'time {n}', 'check', 'm', '', '{{}}')"
+            )
+        line = "'m', '1', 'train', NULL, 'development', 'ann', 'because', NULL, NULL"
+        connection.exec_driver_sql(f"INSERT INTO history VALUES (1, 'k', 'then', {line})")
+    engine.dispose()
+    log, history = AuditLog(url), History(url)
+    records = list(log.records())
+    assert [(r.sequence, r.key, r.time) for r in records[:1200]] == [
+        (n, f"key {n}", f"time {n}") for n in range(1, 1201)
+    ]
+    assert (records[-1].kind, records[-1].by, records[-1].time) == ("train", "ann", "then")
+    history.append("m", "2", "train", before=None, after="development", by="ann")
+    assert history.note("check", "m", {}).sequence == 1203
+    assert examine(log.engine, Trust([])).findings == []
+    with pytest.raises(sa.exc.IntegrityError, match="audit only grows"), log.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM audit")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -88,6 +88,8 @@ def test_everything_works_against_a_tracking_server(server, toys, tmp_path, capf
     (folder / "answer.json").write_text("{}")
     with pytest.raises(IntegrityError, match="E7925"):
         bench.registry.load("support", "2")
+    with bench.serving.taken(bench.registry.get("support", "2")) as copy:  # what is not as signed is fetched anew
+        assert "second" in (copy.artifact / "answer.json").read_text()
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
 

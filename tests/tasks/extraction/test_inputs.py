@@ -15,7 +15,7 @@ import pytest
 
 from registry.errors import ExtractionError
 from tasks.extraction.extract import extract, extract_blocks, merged
-from tasks.extraction.inputs import discard, find_inputs, inputs_digest, split_inputs
+from tasks.extraction.inputs import combined_digest, discard, find_inputs, input_digests, split_inputs
 from tasks.extraction.policy import ExtractionPolicy
 
 
@@ -96,7 +96,7 @@ def test_the_digest_is_of_the_contents_whatever_their_names_and_order(tmp_path):
         folder.mkdir()
         for name, data in files.items():
             (folder / f"{name}.jsonl").write_bytes(data)
-        digests.append(inputs_digest(find_inputs([str(folder)])))
+        digests.append(combined_digest(input_digests(find_inputs([str(folder)]))))
     assert digests[0] == digests[1] != digests[2]
 
 

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from registry.records import ApprovalRecord, Decision, Evidence, Readiness, StageResult, Trial, ValidationReport
+from registry.records import (
+    ApprovalRecord,
+    Decision,
+    Evidence,
+    Interval,
+    Readiness,
+    StageResult,
+    Trial,
+    ValidationReport,
+)
 from tasks.promotion.gates import decide, evidence_digest
 from tasks.promotion.policy import PromotionPolicy
 from tasks.promotion.readiness import combine
@@ -21,7 +30,17 @@ PRODUCTION = [
     "artifact signed", "human approval",
 ]  # fmt: skip
 CRITICAL = ("regression", "performance", "safety")
-ANN = ApprovalRecord(by="ann", time="2026-11-20T12:00:00Z")
+
+
+def approval(by="ann", **changes):
+    known = {
+        "by": by, "time": "2026-11-20T12:00:00Z", "key_id": "ef" * 32, "expires": "2026-12-20T12:00:00Z",
+        "artifact_digest": "ab" * 32, "report_digest": "cd" * 32,
+    }  # fmt: skip
+    return ApprovalRecord(**(known | changes))
+
+
+ANN = approval()
 
 
 def stage(name, status="PASS", cases=200, rate=0.98):
@@ -40,7 +59,7 @@ def evidence(recommendation="DEPLOY", stages=None, **changes):
     given = {name: stage(name) for name in (*CRITICAL, "diversity", "latency")} | (stages or {})
     known = {
         "model": "agent", "version": "4", "stage": "development", "training_state": "COMPLETED",
-        "artifact_present": True, "artifact_loadable": True, "artifact_digest": "ab" * 32, "signed": False,
+        "artifact_present": True, "artifact_loadable": True, "artifact_digest": "ab" * 32, "signed": True,
         "metrics_recorded": True, "strategy": "full_retrain", "report_digest": "cd" * 32, "champion": "3",
         "report": ValidationReport(recommendation=recommendation, baseline="agent/3", stages=list(given.values())),
         "readiness": combine(0.98, 0.95, 0.9, 0.9),
@@ -174,19 +193,30 @@ def test_an_inconclusive_regression_is_judged_by_what_was_seen():
     assert statuses(decide(evidence("REVIEW", seen), MANUAL))["regression"] == "PASS"
 
 
+@pytest.mark.parametrize(
+    ("lost", "gained", "high", "status"), [(9, 9, 0.02, "PENDING"), (9, 2, 0.02, "FAIL"), (9, 9, -0.01, "FAIL")]
+)
+def test_right_cases_that_are_lost_for_as_many_that_are_gained_are_for_a_person(lost, gained, high, status):
+    net = Interval(estimate=0.0, low=-0.1, high=high, method="t")
+    seen = stage("regression", "INCONCLUSIVE", cases=60, rate=0.85)
+    seen = seen.model_copy(
+        update={"counts": seen.counts | {"lost": lost, "gained": gained}, "intervals": {"net_gain": net}}
+    )
+    assert statuses(decide(evidence("REVIEW", {"regression": seen}), MANUAL))["regression"] == status
+
+
 def test_an_unsigned_artifact_waits_for_a_signature_unless_the_policy_allows_it():
-    strict = PromotionPolicy(allow_unsigned=False)
-    approved = evidence(approvals=[ANN])
-    assert decide(approved, strict).verdict == "pending_approval"
-    assert statuses(decide(approved, strict))["artifact signed"] == "PENDING"
-    assert decide(approved.model_copy(update={"signed": True}), strict).verdict == "promoted"
-    reasons = {gate.name: gate.reason for gate in decide(approved, MANUAL).gates}
+    lax = PromotionPolicy(allow_unsigned=True)
+    approved = evidence(approvals=[ANN], signed=False)
+    assert decide(approved, MANUAL).verdict == "pending_approval"
+    assert statuses(decide(approved, MANUAL))["artifact signed"] == "PENDING"
+    assert decide(approved.model_copy(update={"signed": True}), MANUAL).verdict == "promoted"
+    reasons = {gate.name: gate.reason for gate in decide(approved, lax).gates}
     assert reasons["artifact signed"] == "unsigned, allowed by policy"
 
 
 def test_an_approval_without_a_name_is_none():
-    nobody = ApprovalRecord(by="  ", time="2026-11-20T12:00:00Z")
-    assert decide(evidence(approvals=[nobody]), MANUAL).verdict == "pending_approval"
+    assert decide(evidence(approvals=[approval("  ")]), MANUAL).verdict == "pending_approval"
 
 
 def test_the_champion_looked_at_again_replaces_nothing():

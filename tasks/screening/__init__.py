@@ -1,0 +1,1 @@
+"""Examples → examples without suspected poison: what ties rare words in what is asked to one odd kind of answer."""
