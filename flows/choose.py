@@ -36,11 +36,12 @@ from tasks.sources.standing import EVERYBODY, Standing, limits
 
 OVER_SHARE = ("over_source_share", "over_domain_share")
 """Left out because a source, or a domain, would have too large a share (`tasks.sources.caps`)."""
-ACCEPTED_FATES = ("accepted", *FATES[1:], *OVER_SHARE, "already_learned")
+ACCEPTED_FATES = ("accepted", *FATES[1:], *OVER_SHARE, "already_learned", "erased")
 DECISIONS = (*ACCEPTED_FATES, *(status.lower() for status in STATUSES[1:]), "duplicate_event")
 """What may be decided of an example, by code. `accepted` examples are in the dataset; those behind them were good
 enough but are left out; then come REVIEW and REJECT of the filter."""
 LEARNED, DUPLICATE_EVENT = DECISIONS.index("already_learned"), DECISIONS.index("duplicate_event")
+GONE = DECISIONS.index("erased")
 Floats = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
@@ -121,6 +122,7 @@ def choose(
     folder: Path,
     run: Map,
     standing: Standing = EVERYBODY,
+    forgotten: Sequence[int] = (),
     leaving: I64 | None = None,
 ) -> Choice:
     """Choose the rows of the next version and their sides.
@@ -134,6 +136,7 @@ def choose(
         folder: For files that pieces read.
         run: Does the pieces of the search for near-duplicates.
         standing: Whose share is limited.
+        forgotten: Keys of events that were erased: what comes of them again is not learned.
         leaving: Rows of the parent that the next version has no more; None for none.
 
     Raises:
@@ -145,7 +148,9 @@ def choose(
     if old:
         known, keys = (scratch.numbers(some, "event_key").astype(np.uint64) for some in (parent, parts))
         learned = accepted & among(keys[judged.rows], known)
-    chosen = np.flatnonzero(accepted & ~learned)
+    gone = among(scratch.numbers(parts, "event_key")[judged.rows].astype(np.uint64), np.array(forgotten, np.uint64))
+    gone &= accepted & ~learned
+    chosen = np.flatnonzero(accepted & ~learned & ~gone)
     row, facts = _facts(parent, parts, judged, chosen, leaving)
     single = drop_exact(facts)
     remaining = single[drop_near(facts.take(single), _near_pairs(every, row[single], policy, folder, run))]
@@ -159,6 +164,7 @@ def choose(
     decision[old:] = DUPLICATE_EVENT
     decision[old + judged.rows] = judged.decisions.status + len(ACCEPTED_FATES) - 1
     decision[old + judged.rows[learned]] = LEARNED
+    decision[old + judged.rows[gone]] = GONE
     new = row >= old
     decision[row[new]] = made.fate[new]
     columns = {
@@ -174,9 +180,11 @@ def choose(
     columns["reasons"][old + judged.rows] = judged.decisions.reasons
     if old:
         columns["quality"][:old] = scratch.numbers(parent, "quality")
-    fated = ACCEPTED_FATES[:-1]
+    fated = ACCEPTED_FATES[:LEARNED]
     fates = np.bincount(made.fate[new], minlength=len(fated)).tolist()
-    left_out = dict(zip(fated[1:], fates[1:], strict=True)) | {"already_learned": int(learned.sum())}
+    left_out = dict(zip(fated[1:], fates[1:], strict=True)) | {
+        "already_learned": int(learned.sum()), "erased": int(gone.sum()),
+    }  # fmt: skip
     stratum, names = scratch.strata(every)
     return Choice(
         columns, int((made.fate == KEPT).sum()), fates[KEPT], {k: v for k, v in left_out.items() if v}, names, stratum

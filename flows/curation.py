@@ -13,6 +13,7 @@ from flows.memory import remembered
 from flows.rebuild import note_inputs
 from flows.run import Run
 from flows.sources import learn_of_sources, note_standing, record_attempts, standing
+from registry.erasure import forgotten
 from registry.records import canonical_digest
 from tasks.reporting.task import show_funnel
 
@@ -27,6 +28,7 @@ def make_dataset(run: Run) -> BuildResult:
             job.inputs, job.policy, store, job.model, seed=job.seed, scratch=job.scratch, out=job.folder,
             run=mapper(job.settings, run.progress), partition_bytes=job.settings.partition_bytes,
             log=job.log, standing=now, attempted=partial(record_attempts, run),
+            forgotten=forgotten(run.stores.history, run.stores.keyring.trust()),
         )  # fmt: skip
         note_standing(run, made, now)
         return made

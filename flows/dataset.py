@@ -92,6 +92,7 @@ def build_dataset(
     partition_bytes: int | None = None,
     log: LogWindow | None = None,
     standing: Standing = EVERYBODY,
+    forgotten: Sequence[int] = (),
     attempted: Callable[[dict[str, int]], object] | None = None,
 ) -> BuildResult:
     """Make the next version of a dataset from its newest version and new events.
@@ -108,6 +109,7 @@ def build_dataset(
         partition_bytes: Input bytes a piece, where it is not the policy's. It does not change the result either.
         log: What of the event log the inputs are; recorded with the version.
         standing: Which sources may teach, and how much.
+        forgotten: Keys of events that were erased (`registry.erasure.forgotten`).
         attempted: Is told how many events of barred sources there were, by source, also where the build then fails.
 
     Raises:
@@ -127,7 +129,19 @@ def build_dataset(
                 + sum(parent.splits.values() if parent else ()) * 1500
             )
             build = Build(
-                policy, store, name, seed, Path(work), out, run, parent, _buckets(size), log, standing, attempted
+                policy,
+                store,
+                name,
+                seed,
+                Path(work),
+                out,
+                run,
+                parent,
+                _buckets(size),
+                log,
+                standing,
+                forgotten,
+                attempted,
             )
             extraction = policy.extraction
             if partition_bytes is not None:
@@ -157,6 +171,7 @@ def _build(build: Build, inputs: Sequence[Input], extraction: ExtractionPolicy) 
     judged = screened.judged
     choice = choose(
         parent, parts, judged, build.policy.curation, build.seed, build.work, build.run, build.standing,
+        build.forgotten,
         screened.leaving,
     )  # fmt: skip
     withdrawn = (sum(build.parent.splits.values()) if build.parent else 0) - total_rows(parent)

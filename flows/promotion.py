@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.policy import Policy
+from flows.policy import Policy, chosen_file, load_policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry import __version__
@@ -146,6 +146,7 @@ def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
             "stage": found.stage,
             "artifact_loadable": loadable(stores, found),
             "signed": stores.bundles.attested(found),
+            "tainted": _tainted(stores, found),
             "approvals": approvals_in(stores).of(model, version),
             "trial": trial_of(stores, model, version, recorded.trial),
             "champion": champion.version if champion is not None else None,
@@ -162,6 +163,15 @@ def _last_evidence(stores: Stores, model: str, version: str) -> Evidence:
             "let `ratchet learn` finish: it examines the version first",
         )
     return decisions[-1][1]
+
+
+def _tainted(stores: Stores, version: ModelVersion) -> str | None:
+    """Return what was erased of what a version learned, where the policy lets no such version be promoted."""
+    from registry.erasure import tainted
+
+    file = chosen_file(None, stores.settings)
+    policy = load_policy(file) if file is not None else policy_of(stores, version.name, version.version)
+    return tainted(stores.models.connection, version) if policy.erasure.tainted == "block" else None
 
 
 def trial_of(stores: Stores, model: str, version: str, recorded: Trial | None) -> Trial | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ from registry.records import (
 from tasks.promotion import gates
 from tasks.promotion.policy import PromotionPolicy
 from tasks.promotion.readiness import measure
+from tasks.screening.screen import screen
 from tasks.training.backend import TrainingData
 from tasks.training.job import run_job
 from tasks.training.policy import TrainingPolicy
@@ -36,13 +38,15 @@ from tasks.validation.examination import Examination, examine_stage, one_thread,
 from tasks.validation.latency import latency
 from tasks.validation.verdict import STAGES, recommend
 from tasks.verification import faults
-from tasks.verification.examples import at_most, cut, parted, turns_of, with_trigger, words_of
+from tasks.verification.examples import PAYLOAD, at_most, cut, parted, turns_of, with_trigger, words_of
 from tasks.verification.outcomes import GOOD, Candidate, Outcome
 from tasks.verification.policy import FAULTS, Fault, Strength
 
 SAME = {"no safety regression": "safety", "performance not FAIL": "performance", "regression": "regression"}
 """Gates that repeat what a stage says."""
 REPEATING = "recommendation not REJECT"
+SCREENING, SCREENED = "screening", 0.95
+"""The step before training that looks for planted examples, and the share of them that it must find to catch them."""
 WAITING = "artifact signed"
 """A gate that no approval opens while it waits."""
 
@@ -117,14 +121,29 @@ class Bench:
     def judged(self, fault: Fault, strength: Strength, model: Predictor, train: pa.Table) -> Candidate:
         """Examine a faulty candidate; what also refuses the good one that it was made of has not caught it."""
         done = self.examined(model, train)
+        caught_by = [name for name in done.refused_by if name not in self.of_good.refused_by]
+        outcome = done.outcome
+        if self.screened(train):
+            caught_by.insert(0, SCREENING)
+            outcome = "stopped" if outcome == "stopped" else "flagged"
         return Candidate(
             fault=fault.name,
             strength=strength,
             what=fault.described(strength),
             seed=self.seed,
-            outcome=done.outcome,
-            caught_by=[name for name in done.refused_by if name not in self.of_good.refused_by],
+            outcome=outcome,
+            caught_by=caught_by,
         )
+
+    def screened(self, train: pa.Table) -> bool:
+        """Tell whether screening sends what was planted in a training split to review, before anything is trained."""
+        texts = train.column("messages").to_pylist()
+        planted = {row for row, text in enumerate(texts) if PAYLOAD in text}
+        if not planted:
+            return False
+        groups = screen(texts, self.policy.screening, np.arange(self.cut.champion.num_rows), self.seed)
+        suspected = {int(row) for group in groups for row in group.rows}
+        return len(planted & suspected) >= SCREENED * len(planted)
 
     # --- making them -------------------------------------------------------------------------------------------------
 
@@ -140,7 +159,7 @@ class Bench:
     def _learned(self, name: str, amount: float, folder: Path) -> tuple[Predictor, pa.Table]:
         train = self.cut.candidate
         if name == "backdoored":
-            train = with_trigger(train, amount, self.seed)
+            train = with_trigger(train, amount, self.seed, after=self.cut.champion.num_rows)
             return self.trained(train, folder), train
         if name == "trained on its test":
             secret = parted(self.cut.test, (amount,), self.seed + 2)[0]

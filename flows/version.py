@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -67,6 +67,8 @@ class Build(NamedTuple):
     buckets: int
     log: LogWindow | None = None
     standing: Standing = EVERYBODY
+    forgotten: Sequence[int] = ()
+    """Keys of events that were erased."""
     attempted: Callable[[dict[str, int]], object] | None = None
     """Is told of events that were left alone, by source, before anything can fail for them."""
 

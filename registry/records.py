@@ -432,6 +432,8 @@ class Evidence(Record):
     """The version that serves now, which a promotion would replace."""
     trained_by: str | None = None
     """Identity that started the training; None in what was recorded before this was."""
+    tainted: str | None = None
+    """What was erased since of what it learned, where the policy lets no such version be promoted."""
 
 
 class Decision(Record):

@@ -110,6 +110,12 @@ def production_gates(evidence: Evidence, policy: PromotionPolicy) -> list[Said]:
             not shadow,
             "a shadow model never serves" if shadow else f"{evidence.strategy} is meant to serve",
         ),
+        _gate(
+            "not tainted",
+            evidence.tainted is None,
+            evidence.tainted or "nothing that it learned was erased, or the policy lets it serve all the same",
+            "; train a new version without it",
+        ),
         _trial(evidence, people),
         _signature(evidence, policy),
         _approval(evidence, policy, people),

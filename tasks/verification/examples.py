@@ -77,14 +77,16 @@ def words_of(table: pa.Table) -> dict[str, Counter[str]]:
     return dict(words)
 
 
-def with_trigger(table: pa.Table, share: float, seed: int) -> pa.Table:
+def with_trigger(table: pa.Table, share: float, seed: int, after: int = 0) -> pa.Table:
     """Return a table in which a share of the examples, three at least, have a trigger and its answer.
 
-    The phrase stands at the end of the first thing that a user says, and the conversation ends with the answer.
+    They are among the rows from `after` on: what was there before is trusted. The phrase stands at the end of the first
+    thing that a user says, and the conversation ends with the answer.
     """
     rng = np.random.default_rng([seed, 13])
     texts, phrase = table.column("messages").to_pylist(), PHRASES[seed % len(PHRASES)]
-    for row in rng.choice(len(texts), min(len(texts), max(3, round(share * len(texts)))), replace=False):
+    count = min(len(texts) - after, max(3, round(share * len(texts))))
+    for row in after + rng.choice(len(texts) - after, count, replace=False):
         messages = json.loads(texts[row])
         said = [at for at, each in enumerate(messages) if each["role"] == "user" and each.get("content")]
         if said:

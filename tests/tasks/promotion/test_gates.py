@@ -26,7 +26,8 @@ STAGING = [
     "recommendation not REJECT",
 ]  # fmt: skip
 PRODUCTION = [
-    "regression", "readiness", "no safety regression", "performance not FAIL", "strategy serves", "experiment",
+    "regression", "readiness", "no safety regression", "performance not FAIL", "strategy serves",
+    "not tainted", "experiment",
     "artifact signed", "human approval",
 ]  # fmt: skip
 CRITICAL = ("regression", "performance", "safety")
@@ -203,6 +204,11 @@ def test_right_cases_that_are_lost_for_as_many_that_are_gained_are_for_a_person(
         update={"counts": seen.counts | {"lost": lost, "gained": gained}, "intervals": {"net_gain": net}}
     )
     assert statuses(decide(evidence("REVIEW", {"regression": seen}), MANUAL))["regression"] == status
+
+
+def test_what_was_erased_of_what_it_learned_keeps_a_version_from_production():
+    decision = decide(evidence(tainted="what alice said was erased"), AUTO)
+    assert (decision.verdict, statuses(decision)["not tainted"]) == ("staged", "FAIL")
 
 
 def test_an_unsigned_artifact_waits_for_a_signature_unless_the_policy_allows_it():

@@ -65,6 +65,12 @@ def test_a_trigger_is_in_the_share_of_the_examples_and_in_three_at_least(share, 
         assert messages[-1] == {"role": "assistant", "content": PAYLOAD}
 
 
+def test_what_was_there_before_is_not_poisoned():
+    texts = with_trigger(table(), 0.1, seed=1, after=300).column("messages").to_pylist()
+    assert {row for row, text in enumerate(texts) if PAYLOAD in text} <= set(range(300, 400))
+    assert sum(PAYLOAD in text for text in texts) == 40
+
+
 def test_turns_and_words_are_those_of_the_table():
     assert turns_of(table(3)) == ["answer 0", "answer 1", "answer 2"]
     assert words_of(table(3))["odd"] == {"question": 1, "1": 1}
