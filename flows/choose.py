@@ -144,14 +144,8 @@ def choose(
     """
     every, old = [*parent, *parts], scratch.total_rows(parent)
     accepted = judged.decisions.status == ACCEPT
-    learned = np.zeros(len(accepted), dtype=bool)
-    if old:
-        known, keys = (scratch.numbers(some, "event_key").astype(np.uint64) for some in (parent, parts))
-        learned = accepted & among(keys[judged.rows], known)
-    gone = among(scratch.numbers(parts, "event_key")[judged.rows].astype(np.uint64), np.array(forgotten, np.uint64))
-    gone &= accepted & ~learned
-    chosen = np.flatnonzero(accepted & ~learned & ~gone)
-    row, facts = _facts(parent, parts, judged, chosen, leaving)
+    learned, gone = (accepted & each for each in _known(parent, parts, judged.rows, forgotten))
+    row, facts = _facts(parent, parts, judged, np.flatnonzero(accepted & ~learned & ~gone), leaving)
     single = drop_exact(facts)
     remaining = single[drop_near(facts.take(single), _near_pairs(every, row[single], policy, folder, run))]
     fits = _within_shares(every, row[remaining], facts, remaining, standing, seed)
@@ -189,6 +183,15 @@ def choose(
     return Choice(
         columns, int((made.fate == KEPT).sum()), fates[KEPT], {k: v for k, v in left_out.items() if v}, names, stratum
     )
+
+
+def _known(
+    parent: Sequence[Part], parts: Sequence[Part], rows: I64, forgotten: Sequence[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which new rows the parent has learned already, and which others come of events that were erased."""
+    keys = scratch.numbers(parts, "event_key")[rows].astype(np.uint64)
+    learned = among(keys, scratch.numbers(parent, "event_key").astype(np.uint64))
+    return learned, among(keys, np.array(forgotten, np.uint64)) & ~learned
 
 
 class _Fits(NamedTuple):

@@ -32,6 +32,7 @@ def show_verification(result: dict[str, Any]) -> None:
         out.print(
             f"{strength}: {each['caught']} of {each['tried']} caught{demanded}; {each['review']} wait for a person "
             f"without a finding, {each['passed']} let through"
+            + (f"; {each['harmless']} make no difference with this data" if each["harmless"] else "")
         )
     good = result["good"]
     out.print(
@@ -48,8 +49,8 @@ def show_verification(result: dict[str, Any]) -> None:
 
 
 def _cell(cell: dict[str, Any] | None) -> Text:
-    if cell is None:
-        return Text("–")
+    if cell is None or not cell["tried"]:
+        return Text("–" if cell is None else "makes no difference", style=COLOURS["none"])
     by = ", ".join(list(cell["by"])[:2])
     said = f"{cell['caught']}/{cell['tried']}" + (f" {by}" if by else "")
     if cell["review"]:

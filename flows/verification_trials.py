@@ -126,6 +126,8 @@ class Bench:
         if self.screened(train):
             caught_by.insert(0, SCREENING)
             outcome = "stopped" if outcome == "stopped" else "flagged"
+        if fault.name == "trained on its test" and outcome != "stopped" and self._gains_nothing(done):
+            outcome = "harmless"
         return Candidate(
             fault=fault.name,
             strength=strength,
@@ -134,6 +136,11 @@ class Bench:
             outcome=outcome,
             caught_by=caught_by,
         )
+
+    def _gains_nothing(self, done: Examined) -> bool:
+        """Tell whether having seen the test split raises the score by less than the gates call no difference."""
+        seen, honest = (_score(each.evidence) for each in (done, self.of_good))
+        return seen < honest * (1 + self.policy.validation.max_degradation)
 
     def screened(self, train: pa.Table) -> bool:
         """Tell whether screening sends what was planted in a training split to review, before anything is trained."""
@@ -266,6 +273,11 @@ _CHANGES: dict[str, Callable[[Bench, float], Predictor | None]] = {
     "collapses": lambda bench, amount: faults.collapsing(bench.good, amount, bench.seed, bench.turns),
     "miscalibrated": lambda bench, amount: faults.Sure(bench.good, amount),
 }
+
+
+def _score(evidence: Evidence) -> float:
+    assert evidence.report is not None
+    return float(evidence.report.stage("performance").metrics["candidate_score"] or 0.0)
 
 
 def decided(evidence: Evidence, policy: PromotionPolicy) -> Examined:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from registry.records import Record
 from tasks.verification.policy import STRENGTHS, Demands, Strength
 
-Outcome = Literal["stopped", "flagged", "review", "passed"]
+Outcome = Literal["stopped", "flagged", "review", "passed", "harmless"]
 """`stopped`: a gate refuses it, whoever approves. `flagged`: a stage fails, and a person is told so. `review`: a person
-must look, but nothing was found. `passed`: promoted, by itself where the policy lets it."""
+must look, but nothing was found. `passed`: promoted, by itself where the policy lets it. `harmless`: with this data the
+fault changes less than what the gates call no difference, so that there is nothing to catch (an equivalent mutant)."""
 CAUGHT: tuple[Outcome, ...] = ("stopped", "flagged")
 GOOD = "good"
 
@@ -37,6 +38,9 @@ class Cell(Record):
     strength: Strength
     what: str
     tried: int
+    """Those whose fault makes a difference."""
+    harmless: int
+    """Those whose fault makes none."""
     caught: int
     review: int
     """Held up, though nothing was found: a person must look."""
@@ -95,15 +99,17 @@ def _demanded(strength: Strength, demands: Demands) -> float:
     return {"weak": 0.0, "medium": demands.medium, "strong": demands.strong}[strength]
 
 
-def _cell(fault: str, strength: Strength, tried: Sequence[Candidate], demands: Demands) -> Cell:
+def _cell(fault: str, strength: Strength, made: Sequence[Candidate], demands: Demands) -> Cell:
+    tried = [each for each in made if each.outcome != "harmless"]
     caught = [each for each in tried if each.outcome in CAUGHT and each.caught_by]
     passed = sum(each.outcome == "passed" for each in tried)
     demanded = _demanded(strength, demands)
     return Cell(
         fault=fault,
         strength=strength,
-        what=tried[0].what,
+        what=made[0].what,
         tried=len(tried),
+        harmless=len(made) - len(tried),
         caught=len(caught),
         review=len(tried) - len(caught) - passed,
         passed=passed,
@@ -118,11 +124,12 @@ def _strength(cells: Sequence[Cell], demanded: float) -> dict[str, Any]:
     return {
         "tried": tried,
         "caught": caught,
-        "share": round(caught / tried, 4),
+        "harmless": sum(cell.harmless for cell in cells),
+        "share": round(caught / tried, 4) if tried else None,
         "review": sum(cell.review for cell in cells),
         "passed": sum(cell.passed for cell in cells),
         "demanded": demanded,
-        "ok": caught >= demanded * tried and (demanded == 0 or all(cell.caught for cell in cells)),
+        "ok": caught >= demanded * tried and (demanded == 0 or all(cell.caught or not cell.tried for cell in cells)),
     }
 
 

@@ -22,7 +22,7 @@ def render(result: dict[str, Any]) -> str:
 
 def shade(cell: dict[str, Any] | None) -> str:
     """Return the class of a cell's colour, by the share that was caught."""
-    if cell is None:
+    if cell is None or not cell["tried"]:
         return "none"
     share = cell["caught"] / cell["tried"]
     if share == 1:

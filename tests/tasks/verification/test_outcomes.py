@@ -55,6 +55,15 @@ def test_what_is_stopped_for_what_its_good_origin_is_stopped_for_is_not_caught()
     assert (cell["caught"], cell["review"], cell["passed"], cell["ok"]) == (0, 1, 0, False)
 
 
+def test_a_fault_that_makes_no_difference_is_counted_apart_and_nothing_is_demanded_of_it():
+    same = [candidate("slower", "strong", "harmless")] * 2
+    alone = summarise([*good(1), *same], Demands())
+    assert alone["ok"]
+    assert (alone["cells"][0]["tried"], alone["cells"][0]["harmless"]) == (0, 2)
+    assert alone["strengths"]["strong"]["share"] is None
+    assert not summarise([*good(1), *same, candidate("slower", "strong", "passed")], Demands())["ok"]
+
+
 def test_the_table_says_who_caught_what():
     both = [candidate("slower", "strong", "flagged", "latency", "diversity"), *of("strong", 2, 0)]
     assert summarise([*good(1), *both], Demands())["cells"][0]["by"] == {"latency": 3, "diversity": 1}
