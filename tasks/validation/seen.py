@@ -6,9 +6,9 @@ Three signs, one in the data and two in the model:
 - verbatim: answers of test cases that no training conversation holds, and that the candidate gives word for word. To
   do so by chance a text of `LONG` words is too long; where a task makes answers that can be worked out (a tool call),
   the validation split, which is as unseen, shows how often that happens, and so does the baseline;
-- advantage: the candidate is better than the baseline on the test split, and much less so on the validation split.
-  Both are random groups of one dataset, so that for a model that has seen neither they can be exchanged: the chance of
-  so large a difference is that of a permutation of the groups.
+- advantage: on the test split the candidate gains more on the baseline, in score and in confidence, and is surer of
+  itself, than on the validation split. Both are random groups of one dataset, so that for a model that has seen neither
+  they can be exchanged: the chance of so large a difference is that of a permutation of the groups.
 
 Beside them the membership gap is measured, which tells how much of the training set a model gives away: the share of
 pairs of a training and a test question in which the model is surer of the first (the area under the ROC curve of a
@@ -35,7 +35,7 @@ LONG = 8
 """Words from which an answer is not given word for word by chance."""
 FEWEST = 3
 """Verbatim answers below which nothing is concluded."""
-SURE, DOUBTFUL = 0.001, 0.005
+SURE, DOUBTFUL = 0.002, 0.01
 """Chances of what was found, had the test split not been seen, at which the stage fails, or a person must look."""
 PERMUTATIONS = 4_000
 FEWEST_GROUPS = 10
@@ -133,8 +133,8 @@ def verdict(seen: Seen) -> tuple[Status, str]:
         )
     if seen.chance < DOUBTFUL and seen.advantage is not None:
         reasons.append(
-            f"its gain over the baseline is larger by {seen.advantage:.3f} on the test split than on the validation "
-            f"split (by chance once in {1 / seen.chance:,.0f} times)"
+            f"on the test split it gains {seen.advantage:+.3f} more on the baseline than on the validation split, and "
+            f"is surer of itself (by chance once in {1 / seen.chance:,.0f} times)"
         )
     if not reasons:
         return "PASS", ""
@@ -185,17 +185,29 @@ def _chance(test: Verbatim, elsewhere: Verbatim) -> float:
 def _advantage(
     before: Answered, after: Answered, there_before: Answered, there_after: Answered, seed: int
 ) -> tuple[float | None, float]:
-    """Return how much larger the gain over the baseline is here than there, and the chance of it."""
-    here, there = (_by_group(new.scores - old.scores, new.cases) for old, new in
-                   ((before, after), (there_before, there_after)))  # fmt: skip
-    if min(len(here), len(there)) < FEWEST_GROUPS:
+    """Return how much larger the gain in score is here than there, and the chance of being so much better here.
+
+    The latter is that of the sum of three figures of each group, each divided by its standard deviation over all
+    groups: the gain in score, the gain in confidence, and the confidence.
+    """
+    sides = [_figures(old, new) for old, new in ((before, after), (there_before, there_after))]
+    here, there = (len(side) for side in sides)
+    if min(here, there) < FEWEST_GROUPS:
         return None, 1.0
-    found = float(here.mean() - there.mean())
-    gains, rng = np.concatenate([here, there]), np.random.default_rng([seed, 7])
-    total = gains.sum()
-    picked = np.array([rng.permutation(gains)[: len(here)].sum() for _ in range(PERMUTATIONS)])
-    others = picked / len(here) - (total - picked) / len(there)
-    return found, float((1 + (others >= found - 1e-12).sum()) / (1 + PERMUTATIONS))
+    found = float(sides[0][:, 0].mean() - sides[1][:, 0].mean())
+    figures, rng = np.concatenate(sides), np.random.default_rng([seed, 7])
+    spread = figures.std(axis=0)
+    joint = (figures / np.where(spread > 0, spread, 1.0)).sum(axis=1)
+    observed = joint[:here].mean() - joint[here:].mean()
+    picked = np.array([rng.permutation(joint)[:here].sum() for _ in range(PERMUTATIONS)])
+    others = picked / here - (joint.sum() - picked) / there
+    return found, float((1 + (others >= observed - 1e-12).sum()) / (1 + PERMUTATIONS))
+
+
+def _figures(before: Answered, after: Answered) -> NDArray[np.float64]:
+    """Return the gain in score, the gain in confidence and the confidence of each group, shape (groups, 3)."""
+    values = (after.scores - before.scores, after.confidences - before.confidences, after.confidences)
+    return np.column_stack([_by_group(each, after.cases) for each in values])
 
 
 def _by_group(values: NDArray[np.float64], cases: Sequence[TestCase]) -> NDArray[np.float64]:
