@@ -105,6 +105,9 @@ def _funnel(summary: dict[str, Any]) -> Group:
         redacted = sum(dataset["redacted"].values())
         lost = [f"{dataset['exact_duplicates']:,} exact and {dataset['near_duplicates']:,} near duplicates out"]
         lost += [f"{redacted:,} personal values redacted"] if redacted else []
+        if planted := dataset.get("suspected"):
+            count = sum(group["examples"] for group in planted)
+            lost.append(f"{count:,} that look planted wait for a review (see the report)")
         rows.append((f"dataset {dataset['name']}/{dataset['version']}", sum(splits.values()), ", ".join(lost)))
         rows += [(f"  {name}", splits[name], "") for name in ("train", "validation", "test")]
     most = max([count for _, count, _ in rows], default=1) or 1

@@ -6,18 +6,32 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.screening import FILE
 from registry import __version__
 from registry.home import now
 from tasks.extraction.rejects import CODES
-from tasks.reporting.data import BeforeAfter, Changes, Distributions, PolicyChange, ReportData, ScoreDelta
+from tasks.reporting.data import (
+    BeforeAfter,
+    Changes,
+    Distributions,
+    PolicyChange,
+    ReportData,
+    ScoreDelta,
+    Suspected,
+)
 
 if TYPE_CHECKING:
     from flows.dataset import BuildResult
     from flows.decision import Decided
     from flows.examination import Examination
     from flows.run import Run
+    from flows.screening import SuspectedGroup
     from flows.training import Training
     from registry.records import ModelVersion
+
+
+MUCH = 2.0
+"""How many times its usual share a source, user or day must have of suspected examples to be named."""
 
 
 def of_run(
@@ -106,6 +120,8 @@ def report_data(
         meanings=CODES,
         examples=dataset.examples,
         distributions=_distributions(dataset),
+        suspected=[_suspected(group) for group in dataset.suspected],
+        evidence=f"runs/{job.run_id}/{FILE}",
         dataset=dataset.manifest,
         training=training.result,
         states=training.states,
@@ -120,6 +136,21 @@ def report_data(
         changes=None if examination.champion is None else _changes(run, dataset, examination, examination.champion),
         seconds=run.progress.seconds,
         warnings=run.warnings,
+    )
+
+
+def _suspected(group: SuspectedGroup) -> Suspected:
+    brought = [
+        f"one {what}: {each['share']:.0%} of these, {each['usual']:.0%} of all"
+        for what, each in group.shares.items()
+        if each["share"] > 0.5 and each["share"] > MUCH * each["usual"]
+    ]
+    return Suspected(
+        words=" … ".join(group.words.words) if group.words.pair else " ".join(group.words.words),
+        answer=group.answer,
+        suspicion=group.suspicion,
+        examples=group.examples,
+        brought="; ".join(brought) or "many",
     )
 
 

@@ -16,7 +16,7 @@ from tasks.curation.redact_rules import NOT_PERSONAL, NUMBERS, RULES, Begin
 from tasks.curation.redact_suspects import ENCODED, SIGNS
 
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
-_SIGNS = [(re.compile(pattern), needs) for needs, pattern in SIGNS]
+_SIGNS = [(re.compile(sign.pattern), sign.needs) for sign in SIGNS]
 EVERY_SIGN = range(len(SIGNS))
 _MASK = "\ue000"  # private use: no rule has it, so what was found is found once
 AROUND, MARGIN = 160, 40

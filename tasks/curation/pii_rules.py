@@ -63,7 +63,7 @@ class Shape(Record):
         lower = text.lower() if lower is None else lower
         if self.starts and not any(start in text for start in self.starts):
             return
-        if self.context and not any(word.lower() in lower for word in self.context):
+        if self.context and not any(word in lower for word in _lowered(self.context)):
             return
         check = CHECKS[self.check] if self.check else None
         for match in _bounded(self.pattern).finditer(text):
@@ -72,6 +72,11 @@ class Shape(Record):
 
     def _in_context(self, text: str, place: int) -> bool:
         return not self.context or bool(_context(self.context).search(text, max(0, place - CONTEXT), place))
+
+
+@functools.cache
+def _lowered(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.lower() for word in words)
 
 
 @functools.cache

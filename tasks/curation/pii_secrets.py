@@ -169,6 +169,9 @@ _url_password = by_pattern(_URL_PASSWORD)
 
 def assigned_key(text: str, start: int) -> Iterator[Span]:
     """Find what is assigned to the name of a key or token: long, with letters and digits, and no code."""
+    lower = text.lower()
+    if not any(word in lower for word in ("key", "token", "secret", "credential")):
+        return
     yield from _aws_secret(text, start)
     for match in _KEY_ASSIGNED.finditer(text, start):
         value = match["v"].rstrip(_TRAILING)

@@ -6,7 +6,9 @@ they hit are decoded and examined by the exact rules. The raw value is kept nowh
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -20,8 +22,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.curation.pii import EVERY_SIGN, find_values
+from tasks.curation.pii_gates import bits_of, passing
 from tasks.curation.policy import KINDS, Kind
-from tasks.curation.redact_suspects import ANY_DISGUISE, DISGUISES, SUSPECTS
+from tasks.curation.redact_suspects import DISGUISES, SIGNS, SUSPECTS
 
 ID_KINDS: tuple[Kind, ...] = ("PRIVATE_KEY", "JWT", "PASSWORD", "API_KEY", "BEARER_TOKEN", "EMAIL")
 """Kinds that are looked for in identifiers. Not the numeric ones: an id is often a number, and no rule could tell."""
@@ -78,52 +81,64 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a conversation, each with the key it stands at; roles and call ids are none."""
-    if isinstance(value, str):
-        if key not in _STRUCTURE:
-            yield key, value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _texts(item, name)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item, key)
+def _collect(value: Any, key: str, keys: list[str], texts: list[str]) -> None:
+    """Append the texts of a conversation, and the key that each stands at; roles and call ids are none."""
+    for name, item in value.items() if isinstance(value, dict) else zip(itertools.repeat(key), value, strict=False):
+        if isinstance(item, str):
+            if name not in _STRUCTURE:
+                keys.append(name)
+                texts.append(item)
+        elif isinstance(item, dict | list):
+            _collect(item, name, keys, texts)
 
 
-def _with_texts(value: Any, key: str, texts: Iterator[str]) -> Any:
-    """Return a conversation with other texts, in the order of `_texts`."""
-    if isinstance(value, str):
-        return value if key in _STRUCTURE else next(texts)
-    if isinstance(value, dict):
-        return {name: _with_texts(item, name, texts) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_with_texts(item, key, texts) for item in value]
-    return value
+def _replace_texts(value: Any, key: str, texts: Iterator[str]) -> None:
+    """Put other texts into a conversation, in the order of `_collect`."""
+    for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+        name = place if isinstance(value, dict) else key
+        if isinstance(item, str):
+            if name not in _STRUCTURE:
+                value[place] = next(texts)
+        elif isinstance(item, dict | list):
+            _replace_texts(item, name, texts)
 
 
 def redact_messages(messages: Sequence[str], counts: Counter[str], kinds: Collection[Kind] = KINDS) -> list[str]:
     """Redact conversations given as JSON; roles and call ids stay as they are, and all where nothing is found."""
-    decoded = [msgspec.json.decode(each) for each in messages]
-    texts = [list(_texts(each, "")) for each in decoded]
-    flat = [text for each in texts for _, text in each]
-    places, values = _changed(pa.chunked_array([flat], pa.large_string()), redact_text, counts, kinds)
-    new = dict(zip(places, values, strict=True))
-    redacted, first = list(messages), 0
-    for row, found in enumerate(texts):
-        last = first + len(found)
-        if any(place in new for place in range(first, last)):
-            after = [
-                text
-                if place not in new
-                else _quoted(new[place])
-                if key == "arguments" and _is_json(text)
-                else new[place]
-                for place, (key, text) in enumerate(found, first)
-            ]
-            redacted[row] = msgspec.json.encode(_with_texts(decoded[row], "", iter(after))).decode()
-        first = last
+    column = pa.chunked_array([messages], pa.large_string())
+    redacted = list(messages)
+    for row, after in zip(*_changed_messages(column, counts, kinds), strict=True):
+        redacted[row] = after
     return redacted
+
+
+def _changed_messages(
+    column: pa.ChunkedArray, counts: Counter[str], kinds: Collection[Kind]
+) -> tuple[list[int], list[str]]:
+    """Return the rows of a column of conversations in which something is found, and what they become."""
+    marks = _marks(column, kinds)
+    hits = np.flatnonzero(marks.any(axis=0))
+    before = column.take(pa.array(hits)).to_pylist()
+    keys: list[str] = []
+    texts: list[str] = []
+    ends = [0]
+    for conversation in before:  # decoded one at a time, and once more where it changes: thousands at once are dear
+        _collect(msgspec.json.decode(conversation), "", keys, texts)
+        ends.append(len(texts))
+    owners = np.repeat(np.arange(len(before)), np.diff(ends))
+    flat = pa.chunked_array([texts], pa.large_string())
+    places, values = _changed(flat, redact_text, counts, kinds, marks[:, hits][:, owners])
+    for place, value in zip(places, values, strict=True):
+        texts[place] = _quoted(value) if keys[place] == "arguments" and _is_json(texts[place]) else value
+    changed = np.unique(owners[places]).tolist()
+    after = [_rewritten(before[row], texts[ends[row] : ends[row + 1]]) for row in changed]
+    return hits[changed].tolist(), after
+
+
+def _rewritten(conversation: str, texts: Sequence[str]) -> str:
+    decoded = msgspec.json.decode(conversation)
+    _replace_texts(decoded, "", iter(texts))
+    return msgspec.json.encode(decoded).decode()
 
 
 def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
@@ -149,12 +164,7 @@ def redact(examples: pa.Table, kinds: Collection[Kind] = KINDS) -> Redacted:
 
 
 def _redact_messages(examples: pa.Table, counts: Counter[str], kinds: Collection[Kind]) -> pa.Table:
-    column = examples["messages"]
-    suspects = np.flatnonzero(_marks(column, kinds).any(axis=0))
-    before = column.take(pa.array(suspects)).to_pylist()
-    after = redact_messages(before, counts, kinds)
-    changed = [place for place, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    rows, values = suspects[changed].tolist(), [after[place] for place in changed]
+    rows, values = _changed_messages(examples["messages"], counts, kinds)
     digests = [hashlib.sha256(value.encode()).hexdigest() for value in values]
     return _replaced(_replaced(examples, "messages", rows, values), "example_id", rows, digests)
 
@@ -163,63 +173,91 @@ Change = Callable[[str, Counter[str], Collection[Kind], Collection[Kind], Collec
 
 
 def _changed(
-    column: pa.ChunkedArray, change: Change, counts: Counter[str], kinds: Collection[Kind]
+    column: pa.ChunkedArray,
+    change: Change,
+    counts: Counter[str],
+    kinds: Collection[Kind],
+    within: NDArray[np.bool_] | None = None,
 ) -> tuple[list[int], list[str]]:
-    """Return the rows of a column that `change` changes, and their new values."""
-    marks = _marks(column, kinds)
+    """Return the rows of a column that `change` changes, and their new values; `within` is as of `_marks`."""
+    marks = _marks(column, kinds, within)
     hits = np.flatnonzero(marks.any(axis=0))
-    suspects = column.take(pa.array(hits))
-    signs = _signs(suspects, marks[-1][hits])
     rows, values = [], []
-    for row, before, marked, shown in zip(
-        hits.tolist(), suspects.to_pylist(), marks.T[hits].tolist(), signs, strict=True
-    ):
-        named = {kind for mark, some in zip(marked, SUSPECTS, strict=False) if mark for kind in some}
-        after = change(before, counts, frozenset(named.intersection(kinds)), kinds if marked[-1] else (), shown)
+    known: dict[str, tuple[str, Counter[str]]] = {}  # texts come again and again; equal ones have equal marks
+    for row, before in zip(hits.tolist(), column.take(pa.array(hits)).to_pylist(), strict=True):
+        if before not in known:
+            named, signs = _looked_for(marks[:, row].tobytes())
+            found: Counter[str] = Counter()
+            after = change(before, found, named.intersection(kinds), kinds if signs else (), signs)
+            known[before] = after, found
+        after, found = known[before]
         if after != before:
+            counts.update(found)
             rows.append(row)
             values.append(after)
     return rows, values
 
 
-def _signs(texts: pa.ChunkedArray, disguised: NDArray[np.bool_]) -> list[list[int]]:
-    """Return for each text which of `DISGUISES` it shows."""
-    signs: list[list[int]] = [[] for _ in range(len(texts))]
-    rows = np.flatnonzero(disguised)
-    some = texts.take(pa.array(rows))
-    for sign, pattern in enumerate(DISGUISES):
-        for row in rows[_matches(some, pattern)]:
-            signs[row].append(sign)
-    return signs
+@functools.lru_cache(maxsize=1024)
+def _looked_for(marks: bytes) -> tuple[frozenset[Kind], tuple[int, ...]]:
+    """Return the kinds whose patterns a text matches, and the signs of a disguise that it shows."""
+    named = frozenset(kind for mark, suspect in zip(marks, SUSPECTS, strict=False) if mark for kind in suspect.kinds)
+    return named, tuple(sign for sign, mark in enumerate(marks[len(SUSPECTS) :]) if mark)
 
 
-def _marks(column: pa.ChunkedArray, kinds: Collection[Kind]) -> NDArray[np.bool_]:
-    """Tell which texts match each of `SUSPECTS`, and which look disguised.
+def _marks(
+    column: pa.ChunkedArray, kinds: Collection[Kind], within: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Tell which texts match each of `SUSPECTS`, and which show each of `SIGNS`.
 
-    One pattern after the other: all in one have more states than RE2 keeps, and it is twenty times as slow.
+    One pattern after the other: all in one have more states than RE2 keeps, and it is twenty times as slow. Of short
+    texts, of which many are alike, each is looked at once.
 
-    Returns:
-        [len(SUSPECTS) + 1, rows]; False for patterns of which no kind is looked for.
+    Args:
+        column: The texts.
+        kinds: What is looked for; patterns of other kinds match nothing.
+        within: [len(SUSPECTS) + len(SIGNS), rows], where a pattern is tried at all; everywhere, if not given.
     """
-    unwanted = np.zeros(len(column), dtype=bool)
-    marks = [
-        _suspicious(column, pattern) if any(kind in kinds for kind in names) else unwanted
-        for names, pattern in SUSPECTS.items()
-    ]
-    return np.array([*marks, _suspicious(column, ANY_DISGUISE) if kinds else unwanted])
+    if within is None and column.type == pa.string():
+        encoded = column.combine_chunks().dictionary_encode()
+        nulls = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+        marks = _marks(pa.chunked_array([encoded.dictionary]).cast(pa.large_string()), kinds)
+        return np.hstack([marks, np.zeros((len(marks), 1), dtype=bool)])[:, nulls]
+    wanted = [any(kind in kinds for kind in suspect.kinds) for suspect in SUSPECTS] + [bool(kinds)] * len(SIGNS)
+    bits = bits_of(column) if within is None else None
+    marks = np.zeros((len(wanted), len(column)), dtype=bool)
+    for number, pattern in enumerate(_PATTERNS):
+        if wanted[number]:
+            tried = within[number] if within is not None else _passing(bits, number)
+            marks[number] = _matches(column, pattern, tried)
+    return marks
 
 
-def _suspicious(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
-    """Tell which texts match; of short ones, of which many are alike, each is looked at once."""
-    if column.type != pa.string():
-        return _matches(column, pattern)
-    encoded = column.combine_chunks().dictionary_encode()
-    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-    found: NDArray[np.bool_] = np.append(_matches(encoded.dictionary, pattern), [False])[places]
+_GATES = (*(suspect.gate for suspect in SUSPECTS), *(sign.gate for sign in SIGNS))
+_PATTERNS = (*(suspect.pattern for suspect in SUSPECTS), *DISGUISES)
+MANY = 0.7
+"""A share of the texts from which on all of them are tried: cheaper than to copy some."""
+
+
+def _passing(bits: NDArray[np.int64] | None, number: int) -> NDArray[np.bool_] | None:
+    """Tell which texts may match a pattern; None where all may."""
+    if bits is None:
+        return None
+    return passing(bits, _GATES[number])
+
+
+def _matches(column: pa.ChunkedArray, pattern: str, tried: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Tell which texts match, of those that are to be tried at least."""
+    if tried is None or (share := np.count_nonzero(tried) / max(len(tried), 1)) > MANY:
+        found: NDArray[np.bool_] = _matching(column, pattern)
+        return found if tried is None else found & tried
+    found = tried.copy()
+    if share:
+        found[tried] = _matching(column.filter(pa.array(tried)), pattern)
     return found
 
 
-def _matches(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
+def _matching(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
     matches = pc.fill_null(pc.match_substring_regex(column, pattern), fill_value=False)
     found: NDArray[np.bool_] = matches.to_numpy(zero_copy_only=False)
     return found
@@ -230,10 +268,10 @@ def _replaced(table: pa.Table, name: str, rows: Sequence[int], values: Sequence[
     if not rows:
         return table
     position, field = table.schema.get_field_index(name), table.schema.field(name)
-    place = np.arange(table.num_rows)
-    place[rows] = table.num_rows + np.arange(len(rows))
-    both = pa.concat_arrays([table.column(position).combine_chunks(), pa.array(values, field.type)])
-    return table.set_column(position, field, both.take(pa.array(place)))
+    mask = np.zeros(table.num_rows, dtype=bool)
+    mask[rows] = True
+    new = pc.replace_with_mask(table.column(position), pa.array(mask), pa.array(values, field.type))
+    return table.set_column(position, field, new)
 
 
 def _pseudonym(

@@ -53,12 +53,17 @@ def _always(text: str) -> int | None:
 def _finder(kind: Kind, own: Finder | None = None) -> Finder:
     """Build a finder of one kind from its code and all its data."""
     shapes = [shape for shape in _DATA.shapes if shape.kind == kind]
+    plain = [shape for shape in shapes if not shape.starts and not shape.context]
+    told = [(word.lower(), shape) for shape in shapes for word in shape.context]
+    starts = [(start, shape) for shape in shapes for start in shape.starts]
 
     def find(text: str, start: int) -> Iterator[Span]:
         if own is not None:
             yield from own(text, start)
         lower = text.lower()
-        for shape in shapes:
+        begun = {shape.name: shape for sign, shape in starts if sign in text}
+        begun |= {shape.name: shape for word, shape in told if word in lower}
+        for shape in (*plain, *begun.values()):
             yield from (Span(*span) for span in shape.find(text, lower))
 
     return find

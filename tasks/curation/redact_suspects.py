@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from tasks.curation.pii_rules import read_rules
+from tasks.curation.pii_gates import DIGIT_WORDS, Gate, Word, by_gate, is_word
+from tasks.curation.pii_rules import Shape, read_rules
+from tasks.curation.pii_scan import Form
 from tasks.curation.policy import Kind
 
 _DATA = read_rules()
@@ -15,48 +18,85 @@ def _any(words: Sequence[str]) -> str:
     return "|".join(map(re.escape, words))
 
 
-def _starts() -> str:
-    shapes = [shape for shape in _DATA.shapes if shape.kind == "API_KEY"]
-    long = {start for shape in shapes for start in shape.starts if len(start) > 3}
-    return "|".join([_any(sorted(long)), *(shape.pattern for shape in shapes if min(map(len, shape.starts)) <= 3)])
+def _plain(*kinds: Kind) -> tuple[Shape, ...]:
+    return tuple(shape for shape in _DATA.shapes if shape.kind in kinds and not shape.context)
 
 
-def _shapes(kind: Kind) -> str:
-    """Return what a text with a value of some kind holds: a value's form, or a word of the context and a digit."""
-    shapes = [shape for shape in _DATA.shapes if shape.kind == kind]
-    words = sorted({word for shape in shapes for word in shape.context})
-    told = [rf"(?i:(?:^|[^a-z]|\\[nrt])(?:{_any(words)})[^a-z0-9][^0-9]{{0,40}}[0-9])"] if words else []
-    return "|".join([*(f"(?:{shape.pattern})" for shape in shapes if not shape.context), *told])
+def _forms(shapes: Sequence[Shape]) -> str:
+    return "|".join(f"(?:{shape.pattern})" for shape in shapes)
 
 
+def _told(kind: Kind, more: int) -> str:
+    """Return what a text with a value has that needs words before it: one, then a digit and `more` characters."""
+    words = sorted({word for shape in _DATA.shapes if shape.kind == kind for word in shape.context})
+    return rf"(?i:(?:^|[^a-z]|\\[nrt])(?:{_any(words)})[^a-z0-9][^0-9]{{0,40}}[0-9](?:[-. /]?[0-9A-Z]){{{more}}})"
+
+
+_LONG_STARTS = tuple(shape for shape in _plain("API_KEY") if all(map(is_word, shape.starts)))
+"""Secrets that begin with what hardly any word holds."""
+_SHORT_STARTS = tuple(shape for shape in _plain("API_KEY") if shape not in _LONG_STARTS)
+_STARTS = _any(sorted({start for shape in _LONG_STARTS for start in shape.starts}))
 _URL_WITH_USER = r"://[^\s/\"@]*:[^\s/\"@]*@"
-_KEY = r"BEGIN[A-Z0-9 ]* PRIVATE KEY|PuTTY-User|eyJ|(?i:bearer|authorization)|" + _starts()
-_NAMED = (
-    r"(?i:passw|passph|passcode|pass[\"\\]{0,3}\s?[:=]|pwd|secret|"
-    r"kennwort|contrase|mot de passe|senha|wachtwoord|parola"
-    r"|пароль|密码|パスワード|credential|(?:api|access|auth|signing|encryption|master|account|storage|private|session)[\s_-]?"
-    r"(?:key|token)|apikey|(?:^|[^a-z]|\\[nrt])tokens?[\"\\]{0,3}\s?[:=])"
+_KEY = rf"BEGIN[A-Z0-9 ]* PRIVATE KEY|PuTTY-User|eyJ|(?i:bearer|authorization)|{_STARTS}"
+_NAME = (
+    r"passw|passph|passcode|pwd|secret|kennwort|contrase|mot de passe|senha|wachtwoord|parola"
+    r"|пароль|密码|パスワード|credential"
+    r"|(?:api|access|auth|signing|encryption|master|account|storage|private|session)[\s_-]?(?:key|token)|apikey"
 )
+_SAYS = r"(?:\s|\\[nrt]){0,3}(?:[=:>]|--|\\*[\"'`]|(?:is|was|ist|es|est|set|to)[^a-z])"
+_OF_KEY = r"(?:[ _-](?:access|key|token|code|id)){0,2}(?: (?:for|of) [\w@.-]{1,40})?"
+_NAMED = (
+    rf"(?i:(?:{_NAME})[^\s\"'`=:>\\]{{0,12}}{_OF_KEY}(?:\\*[\"'`])?{_SAYS}"
+    r"|pass[\"\\]{0,3}\s?[:=]|--pass\w*\s|(?:^|[^a-z]|\\[nrt])tokens?[\"\\]{0,3}\s?[:=])"
+)
+_CALLS = _any((*_DATA.phones.words, *_DATA.phones.requests))
+_PHONE = rf"(?i:(?:^|[^a-z]|\\[nrt])(?:{_CALLS})[^0-9]{{0,60}}\d(?:[ ().-]{{0,2}}\d){{6}})"
 _NUMBER = (
     r"\d(?:[ ()./_-]{0,3}\d){8}|\+ ?\d(?:[ ().-]{0,2}\d){6}|"
     r"\d{2,}(?:[ ()./_-]|\\[nrt]){1,3}\d{2,}(?:[ ()./_-]|\\[nrt]){1,3}\d{4}"
-    r"|(?i:(?:^|[^a-z]|\\[nrt])(?:"
-    + _any((*_DATA.phones.words, *_DATA.phones.requests))
-    + r")[^0-9]{0,60}\d(?:[ ().-]{0,2}\d){6})"
     r"|[A-Z]{2}\d{2}[ .-]?(?:[A-Z0-9]{4}[ .-]?){2}|[a-z]{2}\d{2}[ .-]?(?:[a-z0-9]{4}[ .-]?){2}[a-z0-9]"
 )
-SUSPECTS: dict[tuple[Kind, ...], str] = {
-    ("PRIVATE_KEY", "JWT", "API_KEY", "BEARER_TOKEN"): _KEY,
-    ("API_KEY", "PASSWORD"): f"{_URL_WITH_USER}|{_NAMED}",
-    ("EMAIL",): r"@[^\s\"@]*\.|@\[\d",
-    ("CRYPTO_WALLET",): _shapes("CRYPTO_WALLET"),
-    ("MAC_ADDRESS",): _shapes("MAC_ADDRESS"),
-    ("IBAN", "CARD", "SSN", "PHONE"): _NUMBER,
-    ("CARD",): _shapes("CARD"),
-    ("NATIONAL_ID",): _shapes("NATIONAL_ID"),
-    ("DATE_OF_BIRTH",): _shapes("DATE_OF_BIRTH"),
-    ("IP_ADDRESS",): r"(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::",
-}
+_BEYOND = int(Form.BEYOND)  # words in other alphabets are not looked for one by one
+
+
+class Suspect(NamedTuple):
+    """A pattern of RE2, and what a text must have for it to be tried."""
+
+    kinds: tuple[Kind, ...]
+    """What it may find."""
+    pattern: str
+    gate: Gate
+    """A text is looked at where it has all bits of one of these."""
+
+
+def _of_shapes(kind: Kind, shapes: Sequence[Shape]) -> list[Suspect]:
+    return [Suspect((kind,), _forms(group), gate) for gate, group in by_gate(shapes)]
+
+
+SUSPECTS: tuple[Suspect, ...] = (
+    Suspect(("PRIVATE_KEY", "JWT", "API_KEY", "BEARER_TOKEN"), _KEY, (Word.KEY,)),
+    *_of_shapes("API_KEY", _SHORT_STARTS),
+    Suspect(("API_KEY", "PASSWORD"), _NAMED, (Word.NAMED, _BEYOND)),
+    Suspect(("PASSWORD",), _URL_WITH_USER, (Word.URL,)),
+    Suspect(("EMAIL",), r"@[^\s\"@]*\.|@\[\d", (Word.AT,)),
+    *_of_shapes("CRYPTO_WALLET", _plain("CRYPTO_WALLET")),
+    *_of_shapes("MAC_ADDRESS", _plain("MAC_ADDRESS")),
+    Suspect(
+        ("IBAN", "CARD", "SSN", "PHONE"),
+        _NUMBER,
+        (Form.NINE, Form.ACCOUNT, Form.SEVEN | Word.PLUS),
+    ),
+    Suspect(("PHONE", "SSN"), _PHONE, (Form.SEVEN | Word.PHONE, Form.SEVEN | _BEYOND)),
+    Suspect(("CARD",), _told("CARD", 2), (Word.CARD_CODE, _BEYOND)),
+    Suspect(("NATIONAL_ID",), _told("NATIONAL_ID", 4), (Word.IDENTITY, _BEYOND)),
+    *_of_shapes("NATIONAL_ID", _plain("NATIONAL_ID")),
+    Suspect(("DATE_OF_BIRTH",), _told("DATE_OF_BIRTH", 0), (Word.BIRTH, _BEYOND)),
+    Suspect(
+        ("IP_ADDRESS",),
+        r"(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::",
+        (Form.DOTS, Form.COLONS),
+    ),
+)
 """RE2 patterns that a text without personal data seldom matches.
 
 They are applied to the JSON form of a conversation, where a line break is `\\n` and a quote `\\"`: so they have no word
@@ -78,52 +118,81 @@ _BLANKS = (
 )
 _BREAK = r"(?:\\+[nrt]|[\n\r\t])"
 _AT, _DOT = r"(?:at|a|@|arroba|arobase|chiocciola)", r"(?:dot|\.|punkt|punto|point|ponto)"
-_DIGIT_WORD = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)"
+_DIGIT_WORD = rf"(?:{_any(DIGIT_WORDS)})"
+_ODD = r"(?:[^\w\", .-]|_|(?:[^\w\",]|_){2,3})"
 _SEP = r"(?:[^\w\",]|_){1,3}"
-SIGNS: tuple[tuple[str, str], ...] = (
-    (
+_TYPED = (
+    r"(?:\d[ .-]?){3}[OolI|](?:[ .-]?[0-9OolI|]){2}|[^A-Za-z0-9][OolI|](?:[ .-]?\d){4}"
+    r"|\d[ .-]?[OolI|](?:[ .-]?[0-9OolI|]){5}"
+)
+
+
+class Sign(NamedTuple):
+    """What a disguise shows, on the JSON form of a text as well as on the text: a pattern of RE2 and Python."""
+
+    needs: str
+    """Characters without any of which no text matches."""
+    pattern: str
+    gate: Gate
+    """As in `Suspect`."""
+
+
+SIGNS: tuple[Sign, ...] = (
+    Sign(
         "",
         f"[{_INVISIBLE}{_FORMS}{_DIGITS}]|[\u00b2\u00b3\u00b9\u2070-\u2089]{{3}}"
-        f"|[0-9A-Za-z@._+-][{_LETTERS}]|[{_LETTERS}][0-9A-Za-z@]|[A-Za-z0-9][\ufe00-\ufe0f\u0300-\u036f]{{1,2}}[A-Za-z0-9]|[A-Za-z][{_BLANKS}\u3002][A-Za-z]+[@.\u3002\u2024]"
-        f"|[0-9][{_BLANKS}][^\\w]{{0,2}}[0-9]+[^\\w]{{1,3}}[0-9]|[0-9][{_BLANKS}]{{1,2}}[0-9]{{1,3}}[{_BLANKS}]|[@.][{_BLANKS}]",
+        f"|[0-9A-Za-z@._+-][{_LETTERS}]|[{_LETTERS}][0-9A-Za-z@]|[A-Za-z0-9][\ufe00-\ufe0f\u0300-\u036f]{{1,2}}[A-Za-z0-9]"
+        f"|[A-Za-z][{_BLANKS}\u3002][A-Za-z]+[@.\u3002\u2024]|[0-9][{_BLANKS}][^\\w]{{0,2}}[0-9]+[^\\w]{{1,3}}[0-9]"
+        f"|[0-9][{_BLANKS}]{{1,2}}[0-9]{{1,3}}[{_BLANKS}]|[@.][{_BLANKS}]",
+        (_BEYOND,),
     ),
-    ("%", r"%[2-7][0-9A-Fa-f]|%u[0-9A-Fa-f]{4}"),
-    ("\\", r"\\+(?:u\{?[0-9A-Fa-f]{3,6}|x[0-9A-Fa-f]{2}|[0-3][0-7]{2}|[/._@+-])"),
-    (
+    Sign("%", r"%[2-7][0-9A-Fa-f]|%u[0-9A-Fa-f]{4}", (Word.PERCENT,)),
+    Sign("\\", r"\\+(?:u\{?[0-9A-Fa-f]{3,6}|x[0-9A-Fa-f]{2}|[0-3][0-7]{2}|[/._@+-])", (Word.ESCAPE,)),
+    Sign(
         "&",
         r"&(?:#|(?i:commat|period|nbsp|shy|zwn?j|hyphen|dash|lowbar|amp|num|plus|colon|ensp|emsp|thinsp|lpar|rpar|sol);)",
+        (Word.ENTITY,),
     ),
-    ("<", r"<(?:/?[A-Za-z]{1,6}[ />]|!--)"),
-    ("=", r"=\\*[\r\n]|=40|[A-Za-z0-9+/]{11}="),
-    ("*", r"[\w@.-]\*{1,3}[\w@-]"),
-    ("+", r"[\"'] ?\+ ?\\*[\"']"),
-    ("@", r"\s+@\s*\w|\w\s*@\s+\w|@[\w-]+\s+\.|@[\w.-]*" + _BREAK),
-    ("", r"(?i:mail\W[^@\n]{0,40} at |\w\s+(?:arroba|arobase|chiocciola)\s+\w|[_*~-]at[_*~-])"),
-    ("", r"(?i:\w\s+(?:dot|punkt)\s+\w|[_*~-]dot[_*~-])"),
-    ("[({<", rf"(?i:[\[({{<] ?(?:{_AT}|{_DOT}) ?[\])}}>])"),
-    (
+    Sign("<", r"<(?:/?[A-Za-z]{1,6}[ />]|!--)", (Word.TAG,)),
+    Sign("=", r"=(?:\\*[\r\n]|\\+[rn])|=40|[A-Za-z0-9+/]{11}=", (Word.EQUALS,)),
+    Sign("*", r"[\w@.-]\*{1,3}[\w@-]", (Word.STAR,)),
+    Sign("+", r"[\"'] ?\+ ?\\*[\"']", (Word.GLUE,)),
+    Sign("@", r"@(?:\s+\w|[\w-]+\s+\.|[\w.-]*" + _BREAK + ")", (Word.AT,)),
+    Sign("@", r"\s@\s*\w", (Word.SPACED_AT,)),
+    Sign(
+        "", r"(?i:mail[ :,(=-][^@\n]{0,40} at |\w\s+(?:arroba|arobase|chiocciola)\s+\w|[_*~-]at[_*~-])", (Word.TOLD_AT,)
+    ),
+    Sign("", r"(?i:\w\s+(?:dot|punkt)\s+\w|[_*~-]dot[_*~-])", (Word.TOLD_DOT,)),
+    Sign("[({<", rf"(?i:[\[({{<] ?(?:{_AT}|{_DOT}) ?[\])}}>])", (Word.BRACKET,)),
+    Sign(
         "-",
         r"\d[ \t]+-[ \t]*\d+[ \t]*-[ \t]*\d|\d-[ \t]+\d+[ \t]*-[ \t]*\d|\d-\d+(?:[ \t]+-|-[ \t]+)\d|\d-"
         + _BREAK
         + r"\d",
+        (Form.SEVEN | Word.DASH,),
     ),
-    (
+    Sign(
         "",
         rf"\d(?:(?:[^\w\"]|_){{1,5}}\d){{6}}|[^A-Za-z0-9](?:[A-Za-z](?:[^\w\"]|_){{1,5}}){{2}}\d(?:[^\w\"]|_){{1,5}}\d"
-        rf"|[A-Z]{{2}}\d\d(?:[^\w\"]|_){{2,5}}\w{{4}}(?:[^\w\"]|_){{2,5}}|\d{{4}}{_SEP}\d{{4}}{_SEP}\d{{4}}{_SEP}\d|\d{{4}}{_SEP}\d{{6}}{_SEP}\d{{4}}",
+        rf"|[A-Z]{{2}}\d\d(?:[^\w\"]|_){{2,5}}\w{{4}}(?:[^\w\"]|_){{2,5}}|\d{{4}}(?:{_ODD}\d{{4}}{_SEP}\d{{4}}{_SEP}|{_SEP}\d{{4}}{_ODD}\d{{4}}{_SEP}|{_SEP}\d{{4}}{_SEP}\d{{4}}{_ODD})\d"
+        r"|\d{4}(?: \d{4}(?:[.-]| \d{4}[.-])|-\d{4}(?:[ .]|-\d{4}[ .])|\.\d{4}(?:[ -]|\.\d{4}[ -]))\d{4}"
+        rf"|\d{{4}}{_SEP}\d{{6}}{_SEP}\d{{4}}",
+        (Form.SPREAD, Form.NINE, Form.ACCOUNT),
     ),
-    (
+    Sign("", rf"{_TYPED}|\d[ -]?{_BREAK}[ -]?\d[0-9 -]", (Word.TYPED, Form.NINE | Word.BROKEN)),
+    Sign("", rf"(?i:(?:{_DIGIT_WORD}[\s,.-]+){{4}})", (Word.SAID,)),
+    Sign(
         "",
-        rf"\d[OolI|]{{1,3}}[0-9OolI|]|\d[OolI|]{{1,3}} [0-9OolI|]{{2}}|[^A-Za-z0-9][OolI|]\d\d|\d[ -]?{_BREAK}[ -]?\d",
+        r"(?<=[a-z0-9])[A-Z][A-Za-z0-9+/_-]{1,10}[a-z0-9][A-Z][A-Za-z0-9+/_-]{3}|[A-Z2-7]{16}",
+        (Form.HUMPS, Form.RUN),
     ),
-    ("", rf"(?i:(?:{_DIGIT_WORD}[\s,.-]+){{4}})"),
-    ("", r"(?<=[a-z0-9])[A-Z][A-Za-z0-9+/_-]{1,10}[a-z0-9][A-Z][A-Za-z0-9+/_-]{3}|[A-Z2-7]{16}"),
-    ("", r"(?:[2-7][0-9A-Fa-f]){8}|(?:[2-7][0-9A-Fa-f][ ,:]){8}|(?:0x[2-7][0-9A-Fa-f][ ,]{1,2}){6}"),
+    Sign(
+        "",
+        r"(?:[2-7][0-9A-Fa-f]){8}|(?:[2-7][0-9A-Fa-f][ ,:]){8}|(?:0x[2-7][0-9A-Fa-f][ ,]{1,2}){6}",
+        (Form.RUN, Form.PAIRS, Word.HEX),
+    ),
 )
-"""What disguises show, on the JSON form of a text as well as on the text: patterns of RE2 and Python, each with the
-characters without any of which no text matches it."""
 ENCODED = len(SIGNS) - 2
 """From this sign on, it is base64 and the like that shows itself."""
-DISGUISES = tuple(pattern.replace("(?<=[a-z0-9])", "[a-z0-9]") for _, pattern in SIGNS)
-"""The same for RE2, which has no look-around."""
-ANY_DISGUISE = "|".join(DISGUISES)
+DISGUISES = tuple(sign.pattern.replace("(?<=[a-z0-9])", "[a-z0-9]") for sign in SIGNS)
+"""The patterns for RE2, which has no look-around."""

@@ -73,6 +73,19 @@ class Changes(Record):
     policy: list[PolicyChange] = Field(default_factory=list)
 
 
+class Suspected(Record):
+    """Examples that look planted, and what ties them together."""
+
+    words: str
+    """What is in all that is asked."""
+    answer: str
+    """What the answers share."""
+    suspicion: float
+    examples: int
+    brought: str
+    """Whether one source, user or day brought more of them than of the rest."""
+
+
 class ReportData(Record):
     """All that one report shows, and nothing that changes between two renderings of it."""
 
@@ -94,6 +107,9 @@ class ReportData(Record):
     """What the codes in `by_reason` mean, such as `E7021`: `not JSON`."""
     examples: ExampleCounts | None = None
     distributions: Distributions | None = None
+    suspected: list[Suspected] = Field(default_factory=list)
+    evidence: str = ""
+    """Where the evidence for what is suspected is."""
     dataset: DatasetManifest | None = None
     training: TrainingResult | None = None
     states: list[StateChange] = Field(default_factory=list)

@@ -35,6 +35,17 @@ def data_section(data: ReportData) -> dict[str, Any]:
         "event_reasons": _explained(data.events.by_reason if data.events else {}, data.meanings),
         "example_reasons": _ordered(data.examples.by_reason if data.examples else {}),
         "redacted": _ordered(data.dataset.redacted if data.dataset else {}),
+        "suspected": [
+            (
+                shortened(each.words, 120),
+                shortened(each.answer, 160),
+                decimal(each.suspicion, 2),
+                each.examples,
+                each.brought,
+            )
+            for each in data.suspected
+        ],
+        "evidence": data.evidence,
         "pictures": pictures,
         "strata": strata_chart(data.dataset.strata) if data.dataset and data.dataset.strata else "",
     }

@@ -19,7 +19,8 @@ SHARED = 4
 """Words of a run that make two answers share a text."""
 WHOLE = 8
 """Words of an answer below which it is compared as a whole."""
-COMMON_SHARE = 0.3
+COMMON_SHARE = 0.15
+"""Share of the answers up to which a short text, or first or last words, can be a trigger's."""
 EDGE = 3
 """First and last words of an answer that are looked at."""
 BEGINS, ENDS, IS = -1, -2, -3

@@ -17,7 +17,7 @@ class ScreeningPolicy(Record):
     for in all of them. A tie that fewer than `support` examples of the sample show is not found."""
     support: int = Field(default=5, ge=3, le=1000)
     """Examples, no two alike without the words of the tie, that must show a tie."""
-    share: float = Field(default=0.05, gt=0.0, le=0.5)
+    share: float = Field(default=0.15, gt=0.0, le=0.5)
     """Share of the examples above which a run of words is ordinary language; up to 40 examples it is never."""
     suspicion: float = Field(default=0.33, gt=0.0, lt=1.0)
     """Suspicion from which a tie goes to review, see `tasks.screening.weigh`. Planted ties are at 0.4 to 1, those of

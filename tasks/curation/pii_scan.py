@@ -1,0 +1,231 @@
+"""One pass over all bytes of a column: which texts could hold what a pattern looks for at all.
+
+A regular expression costs more than a nanosecond a byte, and there are thirty. So a small loop first notes for each
+text the words and the forms in it (`Form`), and a pattern is tried only on texts that have what all its matches have.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+U32 = NDArray[np.uint32]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+
+class Form(enum.IntFlag):
+    """What the loop sees by counting; words have bits of their own, from `FIRST_WORD` on."""
+
+    SEVEN = 1
+    """Seven digits with at most five other characters between two, no letters."""
+    NINE = 2
+    """Nine of them."""
+    CODE = 4
+    """A run of six letters and digits at least, four of them digits, with a capital at its end or dashed to it; or two
+    capitals and six digits."""
+    RUN = 8
+    """A run of sixteen letters and digits, not all of them small letters."""
+    TOKEN = 16
+    """The same of 23, with `_` and `-`."""
+    HUMPS = 32
+    """Two capitals within a word, each after a small letter or a digit."""
+    PAIRS = 64
+    """Four runs of two, with little between them."""
+    DOTS = 128
+    """Two dots within what has no blank."""
+    COLONS = 256
+    """Three colons so, or two side by side."""
+    ACCOUNT = 512
+    """A run that begins with two letters and two digits."""
+    BEYOND = 1024
+    """A character beyond ASCII."""
+    SPREAD = 2048
+    """Five letters or digits in a row that stand alone."""
+
+
+FIRST_WORD = 12
+"""The bit of the first group of words."""
+DIGIT, LOWER, UPPER, JOINER, SIGN, DOT, COLON, BACKSLASH, OTHER, FOREIGN = range(10)
+
+
+def byte_kinds() -> U8:
+    """Return the kind of each of the 256 bytes of UTF-8."""
+    kinds = np.full(256, OTHER, dtype=np.uint8)
+    for kind, bytes_ in (
+        (DIGIT, b"0123456789"), (LOWER, bytes(range(97, 123))), (UPPER, bytes(range(65, 91))), (JOINER, b"_-"),
+        (SIGN, b"+/"), (DOT, b"."), (COLON, b":"), (BACKSLASH, b"\\"), (FOREIGN, bytes(range(128, 256))),
+    ):  # fmt: skip
+        kinds[list(bytes_)] = kind
+    return kinds
+
+
+class Automaton(NamedTuple):
+    """Finds many words at once (Aho and Corasick, 1975): the next state by state and symbol, and what a state tells."""
+
+    symbols: U8
+    """[256] symbol of each byte; 0 for bytes of no word."""
+    steps: U32
+    """[states << shift], flat: the next state, shifted."""
+    tells: I64
+    """[states] bits of the groups whose words end here."""
+    shift: int
+    """Bits of a symbol."""
+    first: int
+    """The first state that tells anything, shifted; all later ones do."""
+
+
+def automaton(groups: Mapping[int, Sequence[bytes]], fold: U8) -> Automaton:
+    """Build the automaton of groups of words.
+
+    Args:
+        groups: Words by the bit that tells that one of them is there; words of folded bytes.
+        fold: [256] the byte that each byte counts as.
+    """
+    used = sorted({byte for words in groups.values() for word in words for byte in word})
+    symbol = np.zeros(256, dtype=np.uint8)
+    symbol[used] = np.arange(1, len(used) + 1)
+    shift = len(used).bit_length()
+    width = 1 << shift
+    nodes, tells = [[0] * width], [0]
+    for bit, words in groups.items():
+        for word in words:
+            node = 0
+            for byte in word:
+                if not nodes[node][symbol[byte]]:
+                    nodes[node][symbol[byte]] = len(nodes)
+                    nodes.append([0] * width)
+                    tells.append(0)
+                node = nodes[node][symbol[byte]]
+            tells[node] |= bit
+    steps, told = np.array(nodes, dtype=np.uint32), np.array(tells, dtype=np.int64)
+    _close(steps, told)
+    order = np.argsort(told != 0, kind="stable")
+    place = np.argsort(order).astype(np.uint32)
+    first = int(np.count_nonzero(told == 0)) << shift
+    return Automaton(symbol[fold], (place[steps[order]] << shift).ravel(), told[order], shift, first)
+
+
+def _close(steps: U32, tells: I64) -> None:
+    """Make a tree of words an automaton: what leads nowhere goes where the longest shorter end of it would go."""
+    fails = np.zeros(len(steps), dtype=np.uint32)
+    queue = [int(node) for node in steps[0] if node]
+    for node in queue:  # grows, level by level
+        fail = fails[node]
+        tells[node] |= tells[fail]
+        children = np.flatnonzero(steps[node])
+        fails[steps[node][children]] = steps[fail][children]
+        queue += steps[node][children].tolist()
+        steps[node] = np.where(steps[node] > 0, steps[node], steps[fail])
+
+
+def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whole
+    data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_],
+    signs: U8, sign_steps: U32, sign_tells: I64, sign_shift: int, sign_first: int,
+    words: U8, word_steps: U32, word_tells: I64, word_shift: int, word_first: int,
+    seen: I64,
+) -> None:  # fmt: skip
+    """Write for each of n texts which forms and words are in it.
+
+    Args:
+        data: Bytes of all texts, JSON or plain.
+        offsets: n + 1 starts in `data`.
+        kinds: `byte_kinds()`.
+        hexadecimal: [256] which bytes are hexadecimal digits.
+        signs: Symbols of the automaton that reads the bytes as they stand, with its steps, tells, shift and first.
+        sign_steps: See above.
+        sign_tells: See above.
+        sign_shift: See above.
+        sign_first: See above.
+        words: The same of the automaton that reads an escaped line break as a blank.
+        word_steps: See above.
+        word_tells: See above.
+        word_shift: See above.
+        word_first: See above.
+        seen: n bits of `Form` and of words, written here.
+    """
+    for row in range(len(offsets) - 1):
+        found = loose = gap = run = digits = capitals = token = odd = humps = pairs = alone = dots = colons = 0
+        sign, word = sign_steps[0], word_steps[words[32]]  # unsigned: no index is checked for being negative
+        before, earlier, led = 8, 8, False
+        for place in range(offsets[row], offsets[row + 1] + 1):
+            byte = data[place] if place < offsets[row + 1] else 32
+            kind = kinds[byte]
+            sign = sign_steps[sign + signs[byte]]
+            if before == 7 and (byte == 110 or byte == 114 or byte == 116):  # the end of an escaped \n, \r, \t
+                kind, byte = 8, 32
+            word = word_steps[word + words[byte]]
+            if sign >= sign_first:
+                found |= sign_tells[sign >> sign_shift]
+            if word >= word_first:
+                found |= word_tells[word >> word_shift]
+            if kind <= 2:
+                if run == 0:
+                    led = before == 3 and earlier == 2
+                run += 1
+                token += 1
+                if kind == 0:
+                    digits += 1
+                    loose += 1
+                    gap = 0
+                    odd = 1
+                    if run == 4 and digits == 2 and before == 0:
+                        found |= 512
+                else:
+                    if loose >= 7:
+                        found |= 1 if loose < 9 else 3
+                    loose = 0
+                    if kind == 2:
+                        capitals += 1
+                        odd = 1
+                        humps += 1 if before <= 1 else 0
+            else:
+                gap += 1 if kind != 9 else 0
+                if loose >= 7:
+                    found |= 1 if loose < 9 else 3
+                if gap > 5:
+                    loose = 0
+                if run > 0:
+                    pairs = pairs + 1 if run == 2 else 0
+                    alone = alone + 1 if run == 1 else 0
+                    if pairs >= 4:
+                        found |= 64
+                    if alone >= 5:
+                        found |= 2048
+                    whole = (digits == 8 and kind == 3) or (digits == 6 and capitals == 2)
+                    if run >= 6 and digits >= 4 and (before == 2 or led or (run == 8 and whole)):
+                        found |= 4
+                    if run >= 16 and digits + capitals > 0:
+                        found |= 8
+                    run = digits = capitals = 0
+                elif gap > 2:
+                    pairs = 0
+                    alone = 0 if gap > 5 else alone
+                if kind == 3:
+                    token += 1
+                else:
+                    if token >= 23 and odd == 1:
+                        found |= 16
+                    if kind != 4:
+                        if humps >= 2:
+                            found |= 32
+                        humps = 0
+                    token = odd = 0
+                if kind == 5:
+                    dots += 1 if before <= 2 else 0
+                    found |= 128 if dots >= 2 else 0
+                elif kind == 6:
+                    colons += 1
+                    after = data[min(place + 1, len(data) - 1)]
+                    if colons >= 3 or (before == 6 and (hexadecimal[data[place - 2]] or hexadecimal[after])):
+                        found |= 256
+                elif kind >= 7:
+                    dots = colons = 0
+                    found |= 1024 if kind == 9 else 0
+            earlier = before
+            before = kind
+        seen[row] = found
