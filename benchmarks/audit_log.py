@@ -20,12 +20,12 @@ import sqlalchemy as sa
 
 from benchmarks.figures import Figure, figure
 from registry import database
-from registry.audit import AuditLog, Entry
+from registry.audit.log import AuditLog, Entry
+from registry.audit.seals import Seals
+from registry.audit.tampering import examine
 from registry.history import History
 from registry.home import Home
-from registry.seals import Seals
-from registry.signing import Keyring
-from registry.tampering import examine
+from registry.trust.signing import Keyring
 
 RECORDS, SINGLE, LINES, ROUNDS = 200_000, 500, 500, 3
 

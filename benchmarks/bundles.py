@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figure, figure
-from registry.signing import Keyring
-from registry.statements import PAYLOAD_TYPE, TRAINING, named_subjects, statement
-from registry.subjects import subjects_of, verify
+from registry.trust.signing import Keyring
+from registry.trust.statements import PAYLOAD_TYPE, TRAINING, named_subjects, statement
+from registry.trust.subjects import subjects_of, verify
 
 GIB, FILES, ROUNDS = 1 << 30, 64, 3
 WHAT = "the model"

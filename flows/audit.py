@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from flows.policy import Policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
-from registry import tampering
-from registry.checkpoints import Checkpoint, Standing
+from registry.audit import tampering
+from registry.audit.checkpoints import Checkpoint, Standing
+from registry.audit.tampering import Finding
 from registry.errors import IntegrityError, RatchetError, listed
 from registry.records import canonical_digest
-from registry.tampering import Finding
 
 logger = logging.getLogger(__name__)
 

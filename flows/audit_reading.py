@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 from flows.export import target
 from flows.settings import Settings
 from flows.stores import open_stores
-from registry.audit import AuditRecord
+from registry.audit.log import AuditRecord
 
 Format = Literal["json", "csv"]
 COLUMNS = ("sequence", "time", "by", "kind", "model", "version", "body", "key", "digest", "previous", "hash")

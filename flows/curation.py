@@ -13,7 +13,7 @@ from flows.memory import remembered
 from flows.rebuild import note_inputs
 from flows.run import Run
 from flows.sources import learn_of_sources, note_standing, record_attempts, standing
-from registry.erasure import forgotten
+from registry.erasure.plan import forgotten
 from registry.records import canonical_digest
 from tasks.reporting.task import show_funnel
 

@@ -109,7 +109,7 @@ def build_dataset(
         partition_bytes: Input bytes a piece, where it is not the policy's. It does not change the result either.
         log: What of the event log the inputs are; recorded with the version.
         standing: Which sources may teach, and how much.
-        forgotten: Keys of events that were erased (`registry.erasure.forgotten`).
+        forgotten: Keys of events that were erased (`registry.erasure.plan.forgotten`).
         attempted: Is told how many events of barred sources there were, by source, also where the build then fails.
 
     Raises:

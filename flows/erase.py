@@ -20,14 +20,18 @@ from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from flows.sweep import remaining, sweep
 from flows.whereabouts import Found, find, needles_of, nobody, shown
-from registry import database, erasure, event_erasure, retention, tombstones
-from registry.audit import AuditLog
-from registry.erasure import DatasetPlan, ModelPlan, Plan
+from registry import database
+from registry.audit import retention
+from registry.audit.log import AuditLog
+from registry.erasure import events as event_erasure
+from registry.erasure import plan as erasure
+from registry.erasure import tombstones
+from registry.erasure.events import Person
+from registry.erasure.needles import Needles
+from registry.erasure.plan import DatasetPlan, ModelPlan, Plan
+from registry.erasure.scrubbing import scrubbed_text
 from registry.errors import IntegrityError, listed
-from registry.event_erasure import Person
 from registry.home import now
-from registry.needles import Needles
-from registry.scrubbing import scrubbed_text
 from registry.spool import Spool
 
 LOCK_SECONDS = 5.0

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry import erasure
 from registry.artifacts import folder_digest, local_model, present
-from registry.erasure import Keys, ModelPlan, Plan
+from registry.erasure import plan as erasure
+from registry.erasure.plan import Keys, ModelPlan, Plan
 from registry.errors import IntegrityError
 from registry.files import flush, write_whole
 from registry.records import ModelVersion, assistant_turns

@@ -24,7 +24,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.settings import Settings, suggestion
-from registry.erasure import ErasurePolicy
+from registry.erasure.plan import ErasurePolicy
 from registry.errors import SettingsError, listed
 from registry.records import Record, canonical_digest
 from tasks.curation.policy import CurationPolicy

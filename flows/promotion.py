@@ -12,11 +12,11 @@ from flows.policy import Policy, chosen_file, load_policy
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry import __version__
-from registry import approvals as statements
-from registry.approvals import Approvals
 from registry.errors import PromotionError, RatchetError
 from registry.records import ApprovalRecord, Decision, Evidence, ModelVersion, Trial
 from registry.transitions import Actor
+from registry.trust import approvals as statements
+from registry.trust.approvals import Approvals
 from tasks.promotion import gates
 from tasks.promotion.approvals import check_may_approve
 from tasks.promotion.policy import PromotionPolicy
@@ -167,7 +167,7 @@ def _last_evidence(stores: Stores, model: str, version: str) -> Evidence:
 
 def _tainted(stores: Stores, version: ModelVersion) -> str | None:
     """Return what was erased of what a version learned, where the policy lets no such version be promoted."""
-    from registry.erasure import tainted
+    from registry.erasure.plan import tainted
 
     file = chosen_file(None, stores.settings)
     policy = load_policy(file) if file is not None else policy_of(stores, version.name, version.version)

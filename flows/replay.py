@@ -14,11 +14,11 @@ from flows.queries import reference
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry import __version__
-from registry.audit import AuditRecord
-from registry.chain import ERASED
+from registry.audit.chain import ERASED
+from registry.audit.log import AuditRecord
 from registry.errors import IntegrityError, PromotionError
 from registry.records import Evidence, Record, canonical_digest, canonical_json
-from registry.statements import Bundle
+from registry.trust.statements import Bundle
 from tasks.promotion.gates import decide
 from tasks.promotion.policy import PromotionPolicy
 

@@ -12,15 +12,15 @@ from registry.history import History
 from registry.home import Home
 
 if TYPE_CHECKING:
-    from registry.audit import AuditLog
-    from registry.bundles import Bundles
+    from registry.audit.log import AuditLog
+    from registry.audit.seals import Seals
     from registry.events import EventLog
     from registry.experiments import Experiments
     from registry.models import ModelRegistry
-    from registry.seals import Seals
     from registry.serving import Serving
-    from registry.signing import Keyring
     from registry.transitions import Transitions
+    from registry.trust.bundles import Bundles
+    from registry.trust.signing import Keyring
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Stores:
     @cached_property
     def bundles(self) -> Bundles:
         """The signed bundles: what was trained on what, and what was decided about it."""
-        from registry.bundles import Bundles
+        from registry.trust.bundles import Bundles
 
         return Bundles(self.settings.records_url, self.keyring, lambda: self.models)
 
@@ -91,14 +91,14 @@ class Stores:
     @cached_property
     def audit(self) -> AuditLog:
         """The audit log, as a chain."""
-        from registry.audit import AuditLog
+        from registry.audit.log import AuditLog
 
         return AuditLog(self.settings.records_url)
 
     @cached_property
     def seals(self) -> Seals:
         """The signed checkpoints of the audit log."""
-        from registry.seals import Seals
+        from registry.audit.seals import Seals
 
         return Seals(self.audit, self.keyring, self.home, self.models.connection)
 
@@ -112,7 +112,7 @@ class Stores:
 
 def open_keyring(settings: Settings, home: Home) -> Keyring:
     """Return the keys of a home, or those that the settings name."""
-    from registry.signing import Keyring
+    from registry.trust.signing import Keyring
 
     own = settings.signing_key.get_secret_value() if settings.signing_key else None
     return Keyring(home.keys, own, settings.trusted_keys)

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from registry.needles import Needles
-from registry.scrubbing import holds, scrub_file, scrubbed_text
+from registry.erasure.needles import Needles
+from registry.erasure.scrubbing import holds, scrub_file, scrubbed_text
 
 if TYPE_CHECKING:
     from flows.stores import Stores

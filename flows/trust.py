@@ -10,10 +10,10 @@ from flows.queries import reference
 from flows.settings import Settings
 from flows.stores import Stores, open_keyring, open_stores
 from registry.errors import IntegrityError, PromotionError, SettingsError
-from registry.signing import INSTALLATION, Role, TrustedKey
+from registry.trust.signing import INSTALLATION, Role, TrustedKey
 
 if TYPE_CHECKING:
-    from registry.statements import Bundle
+    from registry.trust.statements import Bundle
 
 KEY = "key"
 """Kind of the audit records of changes to the keys that count."""
@@ -51,8 +51,8 @@ def verify_folder(settings: Settings, model: str, folder: Path, bundle: Path) ->
         PromotionError: E7562 that names no version.
         IntegrityError: E7940 to E7950 it is not what was signed, E7951 the file holds no bundle of this version.
     """
-    from registry.statements import ATTESTING, opened_envelope
-    from registry.subjects import verify
+    from registry.trust.statements import ATTESTING, opened_envelope
+    from registry.trust.subjects import verify
 
     name, number = reference(model)
     trust = open_keyring(settings, settings.layout).trust()

@@ -18,8 +18,8 @@ from flows.looked import Check, looked_at
 from flows.policy import Policy
 from flows.stores import Stores
 from flows.verification_signing import evidence_of, register
-from registry import retention
-from registry.audit import Entry
+from registry.audit import retention
+from registry.audit.log import Entry
 from registry.errors import IntegrityError, RatchetError
 from registry.records import SPLITS
 from registry.transitions import Actor

@@ -13,7 +13,6 @@ from flows.stores import Stores
 from flows.verification_trials import decided
 from registry import __version__, database
 from registry.artifacts import local_model
-from registry.bundles import Bundles
 from registry.models import Candidate as NewVersion
 from registry.records import (
     DatasetManifest,
@@ -24,7 +23,8 @@ from registry.records import (
     ValidationReport,
     canonical_json,
 )
-from registry.signing import Keyring
+from registry.trust.bundles import Bundles
+from registry.trust.signing import Keyring
 from tasks.promotion.policy import PromotionPolicy
 from tasks.validation.verdict import STAGES
 from tasks.verification.outcomes import GOOD, Candidate

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from flows.forgetting import rows_of
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
-from registry import database, erasure, event_erasure
-from registry.erasure import Held, Keys, Plan
+from registry import database
+from registry.erasure import events as event_erasure
+from registry.erasure import plan as erasure
+from registry.erasure.events import LoggedOf, Person
+from registry.erasure.needles import Needles, leaves
+from registry.erasure.plan import Held, Keys, Plan
 from registry.errors import IntegrityError
-from registry.event_erasure import LoggedOf, Person
 from registry.event_queries import events
-from registry.needles import Needles, leaves
 from registry.records import ModelVersion
 
 OTHERS = 5_000

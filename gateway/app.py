@@ -38,15 +38,15 @@ from gateway.problems import (
 )
 from gateway.routing import wanted
 from registry import __version__
-from registry.bundles import Bundles
 from registry.connection import connect
 from registry.events import EventLog
 from registry.experiments import Experiments
 from registry.home import Home
 from registry.models import ModelRegistry
 from registry.serving import Serving
-from registry.signing import Keyring
 from registry.spool import Spool
+from registry.trust.bundles import Bundles
+from registry.trust.signing import Keyring
 
 _encode = msgspec.json.Encoder().encode
 

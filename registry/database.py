@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, Operat
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registry import errors
-from registry.chain import CHAINED, GENESIS, linked, record_of
+from registry.audit.chain import CHAINED, GENESIS, linked, record_of
 
 BUSY_MILLISECONDS = 30_000
 REVISIONS = ("0001", "0002", "0003")
@@ -247,7 +247,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 def append(engine: sa.Engine, table: sa.Table, key: str, values: Mapping[str, Any]) -> sa.RowMapping:
     """Append a row under `key`, or return the row that was appended under it before.
 
-    A row of the audit log joins its chain; of a table that is chained (`registry.chain`) its record does, with it.
+    A row of the audit log joins its chain; of a table that is chained (`registry.audit.chain`) its record does with it.
     """
     with explained(engine), writing(engine) as connection:
         found = connection.execute(sa.select(table).where(table.c.key == key)).mappings().first()

@@ -6,8 +6,8 @@
     datasets/NAME/.staging-*/    versions that are being written; those of dead writers are removed
 
 A version is written aside, flushed to disk, and renamed whole: it is there completely or not at all, and is never
-changed after, but that what somebody said may be erased from it (`registry.tombstones`). What is read is compared with
-the digests in the manifest first.
+changed after, but that what somebody said may be erased from it (`registry.erasure.tombstones`). What is read is
+compared with the digests in the manifest first.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from registry.dataset_names import NAME, VERSION, Change, checked_name, next_version, parts
+from registry.erasure.tombstones import Erased, read
 from registry.errors import CurationError, IntegrityError, listed
 from registry.files import flush, locked
 from registry.home import disk_error
 from registry.records import SPLITS, DatasetManifest, Split, SplitFile, canonical_digest
-from registry.tombstones import Erased, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from registry.envelopes import Trust
+    from registry.trust.envelopes import Trust
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -156,7 +156,7 @@ class DatasetStore:
         return read(self.path(manifest.name, manifest.version), manifest, self.trust)
 
     def _trust_of_home(self) -> Trust:
-        from registry.signing import Keyring
+        from registry.trust.signing import Keyring
 
         return Keyring(self.root.parent / "keys").trust()
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
-from registry.chain import ERASED
+from registry.audit.chain import ERASED
 from registry.errors import IntegrityError
 from registry.home import now
 from registry.records import ApprovalRecord, Decision, Evidence, Stage, StageChange

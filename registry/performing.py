@@ -7,16 +7,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from registry.bundles import Bundles
-from registry.deeds import deed
 from registry.effects import Effect
 from registry.errors import RatchetError
 from registry.history import History, Intent
 from registry.models import ModelRegistry
 from registry.records import canonical_json
+from registry.trust.bundles import Bundles
+from registry.trust.deeds import deed
 
 if TYPE_CHECKING:
-    from registry.seals import Seals
+    from registry.audit.seals import Seals
 
 
 class Performer:

@@ -381,7 +381,7 @@ class GateResult(Record):
 
 
 class ApprovalRecord(Record):
-    """Somebody approved a version, in a signed statement (`registry.approvals`)."""
+    """Somebody approved a version, in a signed statement (`registry.trust.approvals`)."""
 
     by: str
     time: str

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from registry.bundles import Bundles
 from registry.errors import IntegrityError, PromotionError
 from registry.models import ModelRegistry
 from registry.records import ModelVersion, Predictor
+from registry.trust.bundles import Bundles
 
 ENDPOINT, ENDPOINT_MODEL = "endpoint", "endpoint_model"
 """Tags of a version that is served elsewhere: the OpenAI-compatible base URL, and the model's name there."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
-from registry.chain import record_of
+from registry.audit.chain import record_of
 from registry.errors import CurationError, RatchetError
 from registry.event_rows import Rejected, event_key
 from registry.home import now

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry import effects
-from registry.bundles import Bundles
 from registry.effects import Effect
 from registry.errors import PromotionError
 from registry.history import History, Intent
@@ -29,9 +28,10 @@ from registry.records import (
     ValidationReport,
 )
 from registry.situation import Situation
+from registry.trust.bundles import Bundles
 
 if TYPE_CHECKING:
-    from registry.seals import Seals
+    from registry.audit.seals import Seals
 
 WAIT_SECONDS = 60.0
 """How long a transition waits for another one of the same model."""

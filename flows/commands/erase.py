@@ -12,7 +12,7 @@ from flows.commands.options import By, Debug, Home, Json, existing, print_json, 
 
 if TYPE_CHECKING:
     from flows.settings import Settings
-    from registry.event_erasure import Person
+    from registry.erasure.events import Person
 
 app = typer.Typer()
 Subject = Annotated[
@@ -33,7 +33,7 @@ Trace = Annotated[
 
 def person(subject: str | None, user: str | None, trace: str | None, other: str = "--subject") -> Person:
     """Return who is asked for; usage is wrong unless it is exactly one."""
-    from registry.event_erasure import Person
+    from registry.erasure.events import Person
 
     given = [Person(kind, value) for kind, value in _kinds(subject, user, trace) if value is not None]
     if len(given) != 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 import functools
 import itertools
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -29,15 +30,16 @@ class Word(enum.IntFlag):
 
     KEY = 1 << FIRST_WORD
     NAMED, URL, PHONE, IDENTITY, CARD_CODE, BIRTH = (1 << bit for bit in range(FIRST_WORD + 1, FIRST_WORD + 7))
-    PLUS, GLUE, EQUALS, STAR, AT, SPACED_AT = (1 << bit for bit in range(FIRST_WORD + 7, FIRST_WORD + 13))
-    PERCENT, ENTITY, TAG, ESCAPE, TOLD_AT, TOLD_DOT = (1 << bit for bit in range(FIRST_WORD + 13, FIRST_WORD + 19))
-    BRACKET, DASH, TYPED, BROKEN, SAID, HEX = (1 << bit for bit in range(FIRST_WORD + 19, FIRST_WORD + 25))
+    PLUS, GLUE, EQUALS, AT, SPACED_AT, PERCENT = (1 << bit for bit in range(FIRST_WORD + 7, FIRST_WORD + 13))
+    ENTITY, TAG, ESCAPE, TOLD_AT, TOLD_DOT, BRACKET = (1 << bit for bit in range(FIRST_WORD + 13, FIRST_WORD + 19))
+    DASH, TYPED, BROKEN, SAID, HEX = (1 << bit for bit in range(FIRST_WORD + 19, FIRST_WORD + 24))
 
 
 _DATA = read_rules()
 _HEXADECIMAL = np.array([chr(byte) in "0123456789abcdefABCDEF" for byte in range(256)])
 DIGIT_WORDS = "zero oh one two three four five six seven eight nine double triple".split()  # noqa: SIM905
 _KEYS_OF = "api access auth signing encryption master account storage private session".split()  # noqa: SIM905
+_LETTERS = re.compile("[A-Za-z]")
 _AT_WORDS = ("arroba", "arobase", "chiocciola")
 _BRACKETED = (*_AT_WORDS, "at", "@", "dot", ".", "punkt", "punto", "point", "ponto", "a]", "a)", "a}", "a>", "a ")
 
@@ -70,7 +72,6 @@ def _signs() -> dict[int, list[str]]:
         Word.PLUS: ["+0", "+ 0"],
         Word.GLUE: [f"{quote}{gap}+" for quote in "\"'" for gap in ("", " ")],
         Word.EQUALS: ["="],
-        Word.STAR: ["*"],
         Word.AT: ["@"],
         Word.SPACED_AT: [f"{blank}@" for blank in blanks],
         Word.PERCENT: ["%"],
@@ -88,7 +89,10 @@ def _signs() -> dict[int, list[str]]:
         ],
         Word.BRACKET: [f"{sign}{gap}{word}" for sign in "[({<" for gap in ("", " ") for word in _BRACKETED],
         Word.DASH: ["0 -", "0- ", "0\t-", "0-\t", "0-\\", "0-\n", "0-\r"],
-        Word.TYPED: [pair for sign in "oli|" for pair in (f"0{sign}", f"{sign}0")],
+        Word.TYPED: [
+            *(f"0{one}{other}" for one in "oli|" for other in "0oli|"),
+            *(pair for sign in "oli|" for pair in (f"00{sign}", f"{sign}00")),
+        ],
         Word.BROKEN: [f"0{sign}{end}" for sign in ("", " ", "-") for end in ("\\n", "\\r", "\\t", "\n", "\r", "\t")],
         Word.HEX: ["0x"],
     }
@@ -99,7 +103,7 @@ def _words() -> dict[int, list[str]]:
     named = "passw passph passcode pwd secret kennwort contrase senha wachtwoord parola credential apikey token"
     return {
         Word.NAMED: [
-            *named.split(), "pass ", "mot de passe",
+            *named.split(), "pass ", "mot de passe", "пароль", "密码", "パスワード",
             *(f"{first}{gap}{last}" for first in _KEYS_OF for gap in ("", " ") for last in ("key", "token")),
         ],
         Word.PHONE: [f" {word}{end}" for word in _DATA.phones.words for end in (" ", "0") if len(word) < 5]
@@ -117,21 +121,24 @@ def _folds() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     signs[65:91] += 32
     signs[48:58] = 48
     words = signs.copy()
-    words[[byte for byte in range(128) if not chr(byte).isalnum()]] = 32
+    words[[byte for byte in range(256) if byte > 127 or not chr(byte).isalnum()]] = 32
     return signs, words
 
 
 @functools.cache
 def _automata() -> tuple[Automaton, Automaton]:
-    made = []
-    for groups, fold in zip((_signs(), _words()), _folds(), strict=True):
-        # Words beyond ASCII need no automaton: the gates let every text through that has such characters.
-        folded = {
-            bit: [bytes(fold[list(word.lower().encode())]) for word in words if word.isascii()]
-            for bit, words in groups.items()
-        }
-        made.append(automaton(folded, fold))
-    return made[0], made[1]
+    sign_fold, word_fold = _folds()
+    signs, words = _signs(), _words()
+    for bit, group in words.items():  # a word without a letter of ours is looked for as it stands
+        foreign = [word.strip() for word in group if len(_LETTERS.findall(word)) < 2]
+        signs.setdefault(bit, []).extend(form for word in foreign for form in (word, word.title(), word.upper()))
+        words[bit] = [word for word in group if len(_LETTERS.findall(word)) > 1]
+    return _folded(signs, sign_fold), _folded(words, word_fold)
+
+
+def _folded(groups: Mapping[int, Sequence[str]], fold: NDArray[np.uint8]) -> Automaton:
+    encoded = {bit: [bytes(fold[list(word.encode())]) for word in words] for bit, words in groups.items()}
+    return automaton(encoded, fold)
 
 
 def bits_of(column: pa.ChunkedArray) -> NDArray[np.int64] | None:

@@ -22,7 +22,7 @@ class Form(enum.IntFlag):
     """What the loop sees by counting; words have bits of their own, from `FIRST_WORD` on."""
 
     SEVEN = 1
-    """Seven digits with at most five other characters between two, no letters."""
+    """Seven digits with at most five other characters between two, no letters, and not one date alone."""
     NINE = 2
     """Nine of them."""
     CODE = 4
@@ -46,9 +46,11 @@ class Form(enum.IntFlag):
     """A character beyond ASCII."""
     SPREAD = 2048
     """Five letters or digits in a row that stand alone."""
+    STARS = 4096
+    """Asterisks within a word."""
 
 
-FIRST_WORD = 12
+FIRST_WORD = 13
 """The bit of the first group of words."""
 DIGIT, LOWER, UPPER, JOINER, SIGN, DOT, COLON, BACKSLASH, OTHER, FOREIGN = range(10)
 
@@ -123,7 +125,7 @@ def _close(steps: U32, tells: I64) -> None:
         steps[node] = np.where(steps[node] > 0, steps[node], steps[fail])
 
 
-def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whole
+def scan(  # noqa: C901  one loop over bytes that a compiler takes whole
     data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_],
     signs: U8, sign_steps: U32, sign_tells: I64, sign_shift: int, sign_first: int,
     words: U8, word_steps: U32, word_tells: I64, word_shift: int, word_first: int,
@@ -149,7 +151,8 @@ def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whol
         seen: n bits of `Form` and of words, written here.
     """
     for row in range(len(offsets) - 1):
-        found = loose = gap = run = digits = capitals = token = odd = humps = pairs = alone = dots = colons = 0
+        found = loose = groups = gap = run = digits = capitals = token = odd = 0
+        humps = pairs = alone = dots = colons = stars = 0
         sign, word = sign_steps[0], word_steps[words[32]]  # unsigned: no index is checked for being negative
         before, earlier, led = 8, 8, False
         for place in range(offsets[row], offsets[row + 1] + 1):
@@ -166,6 +169,8 @@ def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whol
             if kind <= 2:
                 if run == 0:
                     led = before == 3 and earlier == 2
+                    found |= 4096 if stars > 0 else 0
+                    stars = 0
                 run += 1
                 token += 1
                 if kind == 0:
@@ -176,19 +181,21 @@ def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whol
                     if run == 4 and digits == 2 and before == 0:
                         found |= 512
                 else:
-                    if loose >= 7:
+                    if loose >= 7 and (loose != 8 or groups != 0x42 or digits != 2):
                         found |= 1 if loose < 9 else 3
-                    loose = 0
+                    loose = groups = 0
                     if kind == 2:
                         capitals += 1
                         odd = 1
                         humps += 1 if before <= 1 else 0
             else:
                 gap += 1 if kind != 9 else 0
-                if loose >= 7:
+                if run > 0:
+                    groups = ((groups << 4) | min(run, 15)) & 0xFFF
+                if loose >= 7 and (loose != 8 or groups != 0x422):  # 2026-11-21 is none
                     found |= 1 if loose < 9 else 3
                 if gap > 5:
-                    loose = 0
+                    loose = groups = 0
                 if run > 0:
                     pairs = pairs + 1 if run == 2 else 0
                     alone = alone + 1 if run == 1 else 0
@@ -224,6 +231,7 @@ def scan(  # noqa: C901, PLR0912  one loop over bytes that a compiler takes whol
                     if colons >= 3 or (before == 6 and (hexadecimal[data[place - 2]] or hexadecimal[after])):
                         found |= 256
                 elif kind >= 7:
+                    stars = 1 if byte == 42 and (before <= 3 or before == 5 or stars > 0) else 0
                     dots = colons = 0
                     found |= 1024 if kind == 9 else 0
             earlier = before

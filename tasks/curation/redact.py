@@ -183,14 +183,15 @@ def _changed(
     marks = _marks(column, kinds, within)
     hits = np.flatnonzero(marks.any(axis=0))
     rows, values = [], []
-    known: dict[str, tuple[str, Counter[str]]] = {}  # texts come again and again; equal ones have equal marks
+    known: dict[tuple[str, bytes], tuple[str, Counter[str]]] = {}  # the same texts come again and again
     for row, before in zip(hits.tolist(), column.take(pa.array(hits)).to_pylist(), strict=True):
-        if before not in known:
-            named, signs = _looked_for(marks[:, row].tobytes())
+        key = before, marks[:, row].tobytes()
+        if key not in known:
+            named, signs = _looked_for(key[1])
             found: Counter[str] = Counter()
             after = change(before, found, named.intersection(kinds), kinds if signs else (), signs)
-            known[before] = after, found
-        after, found = known[before]
+            known[key] = after, found
+        after, found = known[key]
         if after != before:
             counts.update(found)
             rows.append(row)

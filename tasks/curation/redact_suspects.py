@@ -56,7 +56,6 @@ _NUMBER = (
     r"\d{2,}(?:[ ()./_-]|\\[nrt]){1,3}\d{2,}(?:[ ()./_-]|\\[nrt]){1,3}\d{4}"
     r"|[A-Z]{2}\d{2}[ .-]?(?:[A-Z0-9]{4}[ .-]?){2}|[a-z]{2}\d{2}[ .-]?(?:[a-z0-9]{4}[ .-]?){2}[a-z0-9]"
 )
-_BEYOND = int(Form.BEYOND)  # words in other alphabets are not looked for one by one
 
 
 class Suspect(NamedTuple):
@@ -76,7 +75,7 @@ def _of_shapes(kind: Kind, shapes: Sequence[Shape]) -> list[Suspect]:
 SUSPECTS: tuple[Suspect, ...] = (
     Suspect(("PRIVATE_KEY", "JWT", "API_KEY", "BEARER_TOKEN"), _KEY, (Word.KEY,)),
     *_of_shapes("API_KEY", _SHORT_STARTS),
-    Suspect(("API_KEY", "PASSWORD"), _NAMED, (Word.NAMED, _BEYOND)),
+    Suspect(("API_KEY", "PASSWORD"), _NAMED, (Word.NAMED,)),
     Suspect(("PASSWORD",), _URL_WITH_USER, (Word.URL,)),
     Suspect(("EMAIL",), r"@[^\s\"@]*\.|@\[\d", (Word.AT,)),
     *_of_shapes("CRYPTO_WALLET", _plain("CRYPTO_WALLET")),
@@ -86,11 +85,11 @@ SUSPECTS: tuple[Suspect, ...] = (
         _NUMBER,
         (Form.NINE, Form.ACCOUNT, Form.SEVEN | Word.PLUS),
     ),
-    Suspect(("PHONE", "SSN"), _PHONE, (Form.SEVEN | Word.PHONE, Form.SEVEN | _BEYOND)),
-    Suspect(("CARD",), _told("CARD", 2), (Word.CARD_CODE, _BEYOND)),
-    Suspect(("NATIONAL_ID",), _told("NATIONAL_ID", 4), (Word.IDENTITY, _BEYOND)),
+    Suspect(("PHONE", "SSN"), _PHONE, (Form.SEVEN | Word.PHONE,)),
+    Suspect(("CARD",), _told("CARD", 2), (Word.CARD_CODE,)),
+    Suspect(("NATIONAL_ID",), _told("NATIONAL_ID", 4), (Word.IDENTITY,)),
     *_of_shapes("NATIONAL_ID", _plain("NATIONAL_ID")),
-    Suspect(("DATE_OF_BIRTH",), _told("DATE_OF_BIRTH", 0), (Word.BIRTH, _BEYOND)),
+    Suspect(("DATE_OF_BIRTH",), _told("DATE_OF_BIRTH", 0), (Word.BIRTH,)),
     Suspect(
         ("IP_ADDRESS",),
         r"(?:\d{1,3}\.){3}\d|(?:[0-9A-Fa-f]{1,4}:){3}|::[0-9A-Fa-f]|[0-9A-Fa-f]::",
@@ -144,7 +143,7 @@ SIGNS: tuple[Sign, ...] = (
         f"|[0-9A-Za-z@._+-][{_LETTERS}]|[{_LETTERS}][0-9A-Za-z@]|[A-Za-z0-9][\ufe00-\ufe0f\u0300-\u036f]{{1,2}}[A-Za-z0-9]"
         f"|[A-Za-z][{_BLANKS}\u3002][A-Za-z]+[@.\u3002\u2024]|[0-9][{_BLANKS}][^\\w]{{0,2}}[0-9]+[^\\w]{{1,3}}[0-9]"
         f"|[0-9][{_BLANKS}]{{1,2}}[0-9]{{1,3}}[{_BLANKS}]|[@.][{_BLANKS}]",
-        (_BEYOND,),
+        (Form.BEYOND,),
     ),
     Sign("%", r"%[2-7][0-9A-Fa-f]|%u[0-9A-Fa-f]{4}", (Word.PERCENT,)),
     Sign("\\", r"\\+(?:u\{?[0-9A-Fa-f]{3,6}|x[0-9A-Fa-f]{2}|[0-3][0-7]{2}|[/._@+-])", (Word.ESCAPE,)),
@@ -155,7 +154,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     Sign("<", r"<(?:/?[A-Za-z]{1,6}[ />]|!--)", (Word.TAG,)),
     Sign("=", r"=(?:\\*[\r\n]|\\+[rn])|=40|[A-Za-z0-9+/]{11}=", (Word.EQUALS,)),
-    Sign("*", r"[\w@.-]\*{1,3}[\w@-]", (Word.STAR,)),
+    Sign("*", r"[\w@.-]\*{1,3}[\w@-]", (Form.STARS,)),
     Sign("+", r"[\"'] ?\+ ?\\*[\"']", (Word.GLUE,)),
     Sign("@", r"@(?:\s+\w|[\w-]+\s+\.|[\w.-]*" + _BREAK + ")", (Word.AT,)),
     Sign("@", r"\s@\s*\w", (Word.SPACED_AT,)),

@@ -1,7 +1,7 @@
 """Whose approvals count: enough different people, named where names are, none who started the training.
 
-Signatures, keys and expiry were looked at before, where keys and clocks are (`registry.approvals`); what was found
-there is in the evidence. Here the policy decides, from the evidence alone.
+Signatures, keys and expiry were looked at before, where keys and clocks are (`registry.trust.approvals`); what was
+found there is in the evidence. Here the policy decides, from the evidence alone.
 """
 
 from __future__ import annotations

@@ -138,14 +138,14 @@ def golden(data: bytes, folder: Path) -> None:
 
 def envelope(data: bytes, folder: Path) -> None:
     """Open a signed statement."""
-    from registry.signing import Keyring
+    from registry.trust.signing import Keyring
 
     Keyring(folder / "keys").trust().opened(data.decode("utf-8", "surrogateescape"), "application/vnd.in-toto+json")
 
 
 def trusted(data: bytes, folder: Path) -> None:
     """Read the list of keys that count."""
-    from registry.signing import Keyring
+    from registry.trust.signing import Keyring
 
     path = folder / "trusted.json"
     path.write_bytes(data)
@@ -192,7 +192,7 @@ def prepare_artifact(folder: Path) -> None:
 
 def prepare_envelope(folder: Path) -> bytes:
     """Sign something."""
-    from registry.signing import Keyring
+    from registry.trust.signing import Keyring
 
     return Keyring(folder / "keys").own().sign({"a": [1, {"b": "c"}]}, "application/vnd.in-toto+json").encode()
 

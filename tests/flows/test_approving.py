@@ -27,7 +27,7 @@ from flows.settings import load_settings
 from flows.stores import Stores, open_stores
 from registry.errors import IntegrityError, PromotionError, SettingsError
 from registry.records import Case, StageResult, ValidationReport
-from registry.signing import Keyring
+from registry.trust.signing import Keyring
 from tests.flows.toy_home import ANN, MODEL, evidence, registered
 
 

@@ -16,9 +16,9 @@ from flows.policy import Policy
 from flows.settings import load_settings
 from flows.stores import open_stores
 from registry import database
-from registry.audit import Entry
+from registry.audit.log import Entry
+from registry.audit.retention import mutable
 from registry.errors import IntegrityError
-from registry.retention import mutable
 from tests.flows import toy_home
 
 OLD = "2020-01-01T00:00:00.000000+00:00"

@@ -25,10 +25,10 @@ from flows.queries import predict_lines
 from flows.settings import load_settings
 from flows.stores import open_stores
 from flows.whereabouts import where_is
-from registry.erasure import ErasurePolicy, ModelPlan, Plan, forgotten, new_plan, open_plans, records, tainted
+from registry.erasure.events import Person
+from registry.erasure.plan import ErasurePolicy, ModelPlan, Plan, forgotten, new_plan, open_plans, records, tainted
+from registry.erasure.tombstones import ERASED
 from registry.errors import IntegrityError, SettingsError
-from registry.event_erasure import Person
-from registry.tombstones import ERASED
 from tests.flows import toy_home
 
 WORDS = (
@@ -249,8 +249,8 @@ def test_the_record_is_signed_and_names_nobody(home):
 @pytest.mark.parametrize(
     "step",
     [
-        "flows.forgetting.forget", "flows.forgetting._replace", "registry.tombstones.take_out",
-        "registry.tombstones.finish", "registry.event_erasure.erase", "flows.erase.remaining",
+        "flows.forgetting.forget", "flows.forgetting._replace", "registry.erasure.tombstones.take_out",
+        "registry.erasure.tombstones.finish", "registry.erasure.events.erase", "flows.erase.remaining",
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_where_a_crash_ended_it(step, home, monkeypatch):

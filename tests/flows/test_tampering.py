@@ -27,10 +27,10 @@ from gateway.models import Models
 from registry.errors import IntegrityError, PromotionError, RatchetError
 from registry.models import Candidate
 from registry.records import DatasetManifest, Decision, Evidence, GateResult, canonical_json
-from registry.signing import Keyring
-from registry.statements import PAYLOAD_TYPE, digest_of, payload_of
-from registry.subjects import subjects_of
 from registry.transitions import Actor
+from registry.trust.signing import Keyring
+from registry.trust.statements import PAYLOAD_TYPE, digest_of, payload_of
+from registry.trust.subjects import subjects_of
 
 MODEL = "support"
 ANN = Actor("ann")

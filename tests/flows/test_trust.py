@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.settings import load_settings
 from flows.stores import open_stores
-from registry.signing import Keyring
 from registry.transitions import Actor
+from registry.trust.signing import Keyring
 from tests.flows.toy_home import MODEL, registered
 
 

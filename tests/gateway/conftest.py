@@ -21,7 +21,6 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.config import GatewayConfig
-from registry.bundles import Bundles
 from registry.connection import connect
 from registry.events import EventLog, Query
 from registry.experiments import Arm, Experiment, Experiments
@@ -29,8 +28,9 @@ from registry.history import History
 from registry.home import Home, now
 from registry.models import Candidate, ModelRegistry
 from registry.records import DatasetManifest
-from registry.signing import Keyring
 from registry.transitions import Actor, Transitions
+from registry.trust.bundles import Bundles
+from registry.trust.signing import Keyring
 
 TOY = Path(__file__).parent / "toy_model.py"
 LOCAL = "http://127.0.0.1"

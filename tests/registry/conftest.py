@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pytest
 
-from registry.bundles import Bundles
 from registry.connection import connect
 from registry.history import History
 from registry.home import Home
@@ -28,8 +27,9 @@ from registry.records import (
     ValidationReport,
 )
 from registry.serving import Serving
-from registry.signing import Keyring
 from registry.transitions import Actor, Transitions
+from registry.trust.bundles import Bundles
+from registry.trust.signing import Keyring
 
 TOY = Path(__file__).parent / "toy_model.py"
 ANN = Actor("ann")

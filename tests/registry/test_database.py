@@ -16,11 +16,11 @@ from alembic import command
 from alembic.config import Config
 
 from registry import database, migrations
-from registry.audit import AuditLog
+from registry.audit.log import AuditLog
+from registry.audit.tampering import examine
 from registry.errors import SettingsError
 from registry.history import History
-from registry.signing import Trust
-from registry.tampering import examine
+from registry.trust.signing import Trust
 
 OLD = """
 CREATE TABLE runs (sequence INTEGER NOT NULL, "key" VARCHAR NOT NULL, time VARCHAR NOT NULL, work TEXT NOT NULL,

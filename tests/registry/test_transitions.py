@@ -138,12 +138,12 @@ def test_the_next_transition_finishes_what_a_crash_left_before_anything_else(ben
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from registry.bundles import Bundles
+from registry.trust.bundles import Bundles
 from registry.connection import connect
 from registry.history import History
 from registry.home import Home
 from registry.models import ModelRegistry
-from registry.signing import Keyring
+from registry.trust.signing import Keyring
 from registry.transitions import Actor, Transitions
 home, stop, seen = Home(sys.argv[1]), int(sys.argv[2]), []
 def reached(step):
@@ -173,14 +173,14 @@ def test_a_killed_process_holds_no_lock_and_its_rollback_is_finished(bench, toys
 
 RIVAL = """
 import sys
-from registry.bundles import Bundles
+from registry.trust.bundles import Bundles
 from registry.connection import connect
 from registry.errors import PromotionError
 from registry.history import History
 from registry.home import Home
 from registry.models import ModelRegistry
 from registry.records import Decision
-from registry.signing import Keyring
+from registry.trust.signing import Keyring
 from registry.transitions import Actor, Transitions
 home = Home(sys.argv[1])
 registry = ModelRegistry(connect(home))

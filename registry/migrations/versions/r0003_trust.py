@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from registry.chain import GENESIS, linked, record_of
+from registry.audit.chain import GENESIS, linked, record_of
 from registry.migrations.growing import appended, only_grows, text
 
 revision = "0003"

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from registry import event_zones
-from registry.event_erasure import Person, bodies, erase, find, overwrite_free_space
+from registry.erasure.events import Person, bodies, erase, find, overwrite_free_space
 from registry.events import EventLog
 
 SECRET = "the violet heron sleeps under our pier"
@@ -124,7 +124,7 @@ def test_an_id_that_holds_the_name_goes_as_well(log):
 
 
 def test_blocks_are_made_again_without_the_names(log, monkeypatch):
-    for module in ("event_zones", "event_erasure"):
+    for module in ("event_zones", "erasure.events"):
         monkeypatch.setattr(f"registry.{module}.ROWS", 4)
     log.append([event(number, "zoe" if number == 2 else None, unit=f"unit-{number}") for number in range(1, 10)])
     log.make_blocks()

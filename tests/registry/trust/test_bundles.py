@@ -3,8 +3,8 @@ import json
 import pytest
 
 from registry.errors import IntegrityError, SettingsError
-from registry.signing import Keyring
-from registry.statements import opened_envelope, payload_of
+from registry.trust.signing import Keyring
+from registry.trust.statements import opened_envelope, payload_of
 
 
 def said(bench, version=None):

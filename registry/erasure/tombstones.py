@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from registry.envelopes import Signer, Trust
+    from registry.trust.envelopes import Signer, Trust
 
 ERASED = "erased.json"
 PAYLOAD_TYPE = "application/vnd.ratchet.erased+json"

@@ -1,4 +1,4 @@
-"""Keys, and whom they belong to. `registry.envelopes` has what they sign.
+"""Keys, and whom they belong to. `registry.trust.envelopes` has what they sign.
 
     KEYS/ratchet.pem          the installation's own key, made on first use, 0600
     KEYS/people/NAME.pem      keys of people who approve, made on first use where they bring none
@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from registry.envelopes import Role, Signed, Signer, Trust, TrustedKey, key_of, public_hex, signer_of, trusted_key
 from registry.errors import IntegrityError, SettingsError, listed
 from registry.files import locked, write_whole
 from registry.home import now
+from registry.trust.envelopes import Role, Signed, Signer, Trust, TrustedKey, key_of, public_hex, signer_of, trusted_key
 
 __all__ = ["INSTALLATION", "Keyring", "Role", "Signed", "Signer", "Trust", "TrustedKey"]
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from registry.datasets import DatasetStore, content_digest, file_digest
-from registry.erasure import Keys, event_key, holding, is_theirs, text_key
+from registry.erasure.plan import Keys, event_key, holding, is_theirs, text_key
+from registry.erasure.tombstones import ERASED, take_out
 from registry.errors import IntegrityError
 from registry.home import Home
 from registry.records import SPLITS, DatasetManifest, SplitFile
-from registry.signing import Keyring
-from registry.tombstones import ERASED, take_out
+from registry.trust.signing import Keyring
 
 ROWS = {"train": ["ann", "zoe", "bob", "zoe"], "validation": ["ann"], "test": ["zoe"]}
 

@@ -15,13 +15,13 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
-from registry.audit import Head, head
-from registry.chain import CHAINED, ERASED, GENESIS, digest, is_of_row, record_hash, row_text
-from registry.checkpoints import Checkpoint
+from registry.audit.chain import CHAINED, ERASED, GENESIS, digest, is_of_row, record_hash, row_text
+from registry.audit.checkpoints import Checkpoint
+from registry.audit.log import Head, head
+from registry.audit.retention import BLANK, ERASE, ERASURE_TYPE, PRUNE, PRUNING_TYPE, unverified
 from registry.errors import IntegrityError
 from registry.records import Record
-from registry.retention import BLANK, ERASE, ERASURE_TYPE, PRUNE, PRUNING_TYPE, unverified
-from registry.signing import Trust
+from registry.trust.signing import Trust
 
 Kind = Literal[
     "edited", "body edited", "deleted", "moved", "forked", "end cut off", "rewritten", "row edited", "row deleted",

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from registry.errors import IntegrityError
-from registry.subjects import Subject, subjects_of, verify
+from registry.trust.subjects import Subject, subjects_of, verify
 
 
 @pytest.fixture

@@ -13,16 +13,17 @@ import json
 import os
 from pathlib import Path
 
-from registry import database, retention
-from registry.audit import AuditLog, Entry, head
-from registry.chain import digest
-from registry.checkpoints import PAYLOAD_TYPE, TAG, Checkpoint, Found, Standing, opened, read, signer_of, standing
+from registry import database
+from registry.audit import retention
+from registry.audit.chain import digest
+from registry.audit.checkpoints import PAYLOAD_TYPE, TAG, Checkpoint, Found, Standing, opened, read, signer_of, standing
+from registry.audit.log import AuditLog, Entry, head
+from registry.audit.retention import unverified
 from registry.connection import Connection
 from registry.errors import RatchetError
 from registry.files import locked
 from registry.home import Home, now
-from registry.retention import unverified
-from registry.signing import Keyring, Trust
+from registry.trust.signing import Keyring, Trust
 
 ANNOUNCED, ACCEPTED = "checkpoint", "accept"
 ACCEPTANCE_TYPE = "application/vnd.ratchet.acceptance+json"

@@ -1,4 +1,4 @@
-"""Reading checkpoints: signed statements of where the audit log stood (`registry.seals` writes them).
+"""Reading checkpoints: signed statements of where the audit log stood (`registry.audit.seals` writes them).
 
 Each has the digest of the one before it, so that one that is taken out of the file is missed.
 """
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pydantic
 
-from registry.audit import Head
-from registry.chain import digest
+from registry.audit.chain import digest
+from registry.audit.log import Head
+from registry.audit.retention import unverified
 from registry.errors import IntegrityError
-from registry.retention import unverified
-from registry.signing import Trust
+from registry.trust.signing import Trust
 
 PAYLOAD_TYPE = "application/vnd.ratchet.checkpoint+json"
 TAG = "ratchet.audit"

@@ -7,14 +7,14 @@ import json
 import pytest
 
 from registry import database
-from registry.audit import AuditLog, Entry
+from registry.audit.log import AuditLog, Entry
+from registry.audit.retention import mutable, unverified
+from registry.audit.seals import Seals
+from registry.audit.tampering import examine
 from registry.history import History
 from registry.home import Home
 from registry.records import Decision, Evidence
-from registry.retention import mutable, unverified
-from registry.seals import Seals
-from registry.signing import Keyring
-from registry.tampering import examine
+from registry.trust.signing import Keyring
 
 OLD, YOUNG, CUT = (f"2026-0{month}-01T00:00:00.000000+00:00" for month in (1, 9, 6))
 

@@ -1,6 +1,6 @@
 import hashlib
 
-from registry import chain
+from registry.audit import chain
 from registry.records import canonical_json
 
 RECORD = {

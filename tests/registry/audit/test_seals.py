@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from registry.audit import AuditLog
-from registry.checkpoints import TAG
+from registry.audit.checkpoints import TAG
+from registry.audit.log import AuditLog
+from registry.audit.seals import Seals
 from registry.connection import connect
 from registry.errors import IntegrityError, SettingsError
 from registry.history import History
 from registry.home import Home
-from registry.seals import Seals
-from registry.signing import Keyring
+from registry.trust.signing import Keyring
 
 
 class Sealed:

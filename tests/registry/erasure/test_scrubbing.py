@@ -11,8 +11,8 @@ import sqlite3
 import pyarrow as pa
 import pytest
 
-from registry.needles import Needles, leaves
-from registry.scrubbing import BLANK, holds, scrub_file, scrubbed, scrubbed_text
+from registry.erasure.needles import Needles, leaves
+from registry.erasure.scrubbing import BLANK, holds, scrub_file, scrubbed, scrubbed_text
 
 SENTENCE = 'My neighbour Zoë keeps a "violet heron" & two owls\nunder the pier'
 OTHER = "the parcel that you sent me was broken when it came"

@@ -1,4 +1,4 @@
-"""The audit log: who did what, when, to which version; each record holds the hash of the one before (`registry.chain`).
+"""The audit log: who did what, when, to which version; each record holds the hash of the one before.
 
 `History` writes most records. What is here appends many at once, says where the log stands, reads it, and erases.
 """
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from registry import database, retention
-from registry.chain import GENESIS
+from registry import database
+from registry.audit import retention
+from registry.audit.chain import GENESIS
 from registry.home import now
 from registry.records import Record
-from registry.signing import Signer
+from registry.trust.signing import Signer
 
 AT_ONCE = 1000
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from registry.errors import IntegrityError, SettingsError
-from registry.signing import Keyring, Signer
+from registry.trust.signing import Keyring, Signer
 
 TYPE = "application/json"
 

@@ -1,7 +1,7 @@
 """What leaves the records: bodies that are erased, and the beginning of the audit log once it is old enough.
 
-Both leave a signed statement in the audit log of what went, so that `registry.tampering` tells them from tampering.
-The statement is a DSSE envelope, in the record's body under `signed`:
+Both leave a signed statement in the audit log of what went, so that `registry.audit.tampering` tells them from
+tampering. The statement is a DSSE envelope, in the record's body under `signed`:
 
     erase   {log, rows: {table: [sequence]}, reason, by, time}
     prune   {log, first, last, count, root, rows: {TABLE#SEQUENCE: digest}, carried: {new: old}, earlier: [segments],
@@ -23,10 +23,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry import database
-from registry.chain import ERASED, is_of_row
+from registry.audit.chain import ERASED, is_of_row
 from registry.home import now
 from registry.records import Record, canonical_json
-from registry.signing import Signer
+from registry.trust.signing import Signer
 
 ERASE, PRUNE, DECISION = "erase", "prune", "decision"
 ERASURE_TYPE = "application/vnd.ratchet.erasure+json"

@@ -16,13 +16,13 @@ import pydantic
 import sqlalchemy as sa
 
 from registry import database
-from registry.envelopes import Signer, Trust
 from registry.errors import PromotionError, RatchetError
 from registry.history import History
 from registry.home import now
 from registry.records import ApprovalRecord, Record, StageChange
-from registry.signing import Keyring
-from registry.statements import APPROVE, PAYLOAD_TYPE, STATEMENT, digest_of, payload_of
+from registry.trust.envelopes import Signer, Trust
+from registry.trust.signing import Keyring
+from registry.trust.statements import APPROVE, PAYLOAD_TYPE, STATEMENT, digest_of, payload_of
 
 PREDICATE = "urn:ratchet:approval:v1"
 EARLIER = "the version was quarantined or released since"

@@ -8,11 +8,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry import database
-from registry.chain import record_of
+from registry.audit.chain import record_of
 from registry.home import now
-from registry.signing import Keyring
-from registry.statements import APPROVE, ATTESTING, GENESIS, PAYLOAD_TYPE, Bundle, broken, digest_of, opened, statement
-from registry.subjects import Subjects
+from registry.trust.signing import Keyring
+from registry.trust.statements import (
+    APPROVE,
+    ATTESTING,
+    GENESIS,
+    PAYLOAD_TYPE,
+    Bundle,
+    broken,
+    digest_of,
+    opened,
+    statement,
+)
+from registry.trust.subjects import Subjects
 
 PAGE = 20
 """How many bundles are read at once: the newest ones nearly always say what is asked."""

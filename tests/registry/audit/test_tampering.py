@@ -8,14 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from registry import database
-from registry.audit import AuditLog, Entry
-from registry.chain import GENESIS, linked
+from registry.audit.chain import GENESIS, linked
+from registry.audit.log import AuditLog, Entry
+from registry.audit.retention import mutable
+from registry.audit.seals import Seals
+from registry.audit.tampering import examine
 from registry.history import History
 from registry.home import Home
-from registry.retention import mutable
-from registry.seals import Seals
-from registry.signing import Keyring
-from registry.tampering import examine
+from registry.trust.signing import Keyring
 
 TABLES = ("audit", "history", "bundles", "sources")
 SOME = 12

@@ -18,8 +18,8 @@ import pydantic
 from pydantic import Field
 
 from registry.datasets import DatasetStore
+from registry.erasure.events import LoggedOf, Person
 from registry.errors import IntegrityError
-from registry.event_erasure import LoggedOf, Person
 from registry.files import write_whole
 from registry.history import AuditNote, History
 from registry.records import DatasetManifest, ModelVersion, Record, Split
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from registry.connection import Connection
-    from registry.envelopes import Signer, Trust
+    from registry.trust.envelopes import Signer, Trust
 
 PAYLOAD_TYPE = "application/vnd.ratchet.person-erased+json"
 NOTE = "erase"

@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from registry import database
-from registry.audit import AuditLog, Entry
-from registry.chain import ERASED, GENESIS
+from registry.audit.chain import ERASED, GENESIS
+from registry.audit.log import AuditLog, Entry
+from registry.audit.retention import BLANK
+from registry.audit.tampering import examine
 from registry.history import History
-from registry.retention import BLANK
-from registry.signing import Keyring
-from registry.tampering import examine
+from registry.trust.signing import Keyring
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,7 +29,7 @@ def keyring(tmp_path):
 
 
 def findings(log, keyring=None):
-    from registry.signing import Trust
+    from registry.trust.signing import Trust
 
     return examine(log.engine, keyring.trust() if keyring else Trust([])).findings
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from registry.approvals import Approvals, signed
 from registry.errors import IntegrityError, PromotionError, SettingsError
 from registry.history import History
-from registry.signing import Keyring
-from registry.statements import PAYLOAD_TYPE
+from registry.trust.approvals import Approvals, signed
+from registry.trust.signing import Keyring
+from registry.trust.statements import PAYLOAD_TYPE
 
 
 @pytest.fixture

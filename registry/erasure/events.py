@@ -17,13 +17,13 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
+from registry.audit.retention import TEXTS, mutable
+from registry.erasure.scrubbing import still_read
 from registry.event_queries import TRACES, events
 from registry.event_reading import loaded
 from registry.event_rows import LONGEST_ID, MAX_NAME, trace_key
 from registry.event_zones import ROWS, blocks
 from registry.records import canonical_json
-from registry.retention import TEXTS, mutable
-from registry.scrubbing import still_read
 
 Kind = Literal["subject", "user", "trace"]
 AT_ONCE = 500

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from registry.artifacts import code_digest, folder_digest, local_model, present
-from registry.bundle_store import BundleStore
 from registry.errors import IntegrityError
 from registry.models import ModelRegistry
 from registry.records import ModelVersion
-from registry.signing import Keyring
-from registry.statements import (
+from registry.trust.bundle_store import BundleStore
+from registry.trust.signing import Keyring
+from registry.trust.statements import (
     ATTEST,
     ATTESTING,
     DECISION,
@@ -36,7 +36,7 @@ from registry.statements import (
     quarantined,
     unsigned,
 )
-from registry.subjects import Subjects, subjects_of, verify
+from registry.trust.subjects import Subjects, subjects_of, verify
 
 
 class Bundles:

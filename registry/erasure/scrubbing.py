@@ -1,7 +1,7 @@
 """Somebody's words in files that hold other things as well: found, and blanked value by value.
 
-Where a value (a JSON string, a text of a page, a line, a field of a table) holds anything of `registry.needles`, all of
-it is blanked.
+Where a value (a JSON string, a text of a page, a line, a field of a table) holds anything of
+`registry.erasure.needles`, all of it is blanked.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from registry.erasure.needles import Needles
 from registry.errors import IntegrityError
 from registry.files import write_whole
-from registry.needles import Needles
 
 BLANK = "[erased]"
 _NODE = re.compile(r"(?<=>)[^<>]+(?=<)|(?<==\")[^\"<>]*(?=\")")

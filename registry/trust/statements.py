@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from registry.errors import IntegrityError, RatchetError
 from registry.records import ModelVersion
-from registry.signing import Signed
-from registry.subjects import Subject, Subjects
+from registry.trust.signing import Signed
+from registry.trust.subjects import Subject, Subjects
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
