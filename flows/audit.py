@@ -205,13 +205,17 @@ def sealing(stores: Stores) -> Iterator[None]:
 
     That it cannot be signed (no disk, no key) never hides what happened in the block.
     """
+    failed = True
     try:
         yield
+        failed = False
     finally:
         try:
             stores.seals.write()
-        except RatchetError as error:
-            logger.warning("no checkpoint of the audit log was written: %s", error)
+        except RatchetError as error:  # told aloud only where nothing else is told
+            logger.log(
+                logging.INFO if failed else logging.WARNING, "no checkpoint of the audit log was written: %s", error
+            )
 
 
 def note_settings(stores: Stores, model: str, policy: Policy, by: str = "ratchet") -> bool:

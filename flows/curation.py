@@ -37,7 +37,7 @@ def make_dataset(run: Run) -> BuildResult:
         return store.holds(known.manifest) and store.latest(job.model) == known.manifest.version
 
     with run.progress.step("dataset"):
-        made = remembered(job.folder, "dataset", BuildResult, build, still)
+        made = remembered(run.stores.keyring, job.folder, "dataset", BuildResult, build, still)
         note_inputs(run, made)
         learn_of_sources(run, made)
         publish("dataset", job.model, made.manifest.version, "events")

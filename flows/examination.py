@@ -53,7 +53,9 @@ def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -
     )
     with run.progress.step("validation", total=len(STAGES)):
         folder = job.home.cache / "examinations" / key
-        found = remembered(folder, "findings", Findings, lambda: _examine(run, dataset, candidate, champion))
+        found = remembered(
+            run.stores.keyring, folder, "findings", Findings, lambda: _examine(run, dataset, candidate, champion)
+        )
     run.stores.transitions.validated(job.model, candidate.version, found.report, found.readiness, Actor(BY, job.run_id))
     show_validation(job.model, found.report, found.readiness)
     return Examination(report=found.report, readiness=found.readiness, champion=champion)

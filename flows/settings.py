@@ -260,7 +260,6 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", shown)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", shown)  # the server gets everything from INFO up
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "flows,tasks,registry")
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")  # a server that is gone is told after half a minute
     if settings.prefect_api_url is not None:
         os.environ["PREFECT_API_URL"] = settings.prefect_api_url
     else:

@@ -78,13 +78,13 @@ def _train(run: Run, dataset: BuildResult, strategy: Strategy, start: Path | Non
     def still(known: Trained) -> bool:
         return adapter.is_dir() and folder_digest(adapter) == known.result.artifact_digest
 
-    known = recall(folder, "result", Trained)
+    known = recall(run.stores.keyring, folder, "result", Trained)
     if known is not None and still(known):
         return Completed(name="Cached", message="the same training was done before", data=known)
     done = train(
         _training_data(run, dataset), job.policy.training, job.seed, adapter, start, strategy, TrainingListener(run)
     )
-    trained = keep(folder, "result", Trained(result=done.result, states=done.changes))
+    trained = keep(run.stores.keyring, folder, "result", Trained(result=done.result, states=done.changes))
     return Completed(
         message=f"token-F1 {trained.result.score:.3f}, frozen base {trained.result.base_score:.3f}", data=trained
     )

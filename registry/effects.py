@@ -54,7 +54,8 @@ def stage_candidate(situation: Situation, decision: Decision) -> list[Effect]:
     if version.stage == decision.target == "production":
         return []
     if version.stage == "staging":
-        return [*_decided(decision), Effect(kind="alias", version=version.version, name=STAGING)]
+        done = situation.recorded(version.version, "stage", decision.evidence_digest) and STAGING in version.aliases
+        return [] if done else [*_decided(decision), Effect(kind="alias", version=version.version, name=STAGING)]
     _from(version, "development", "staging")
     return [
         *_decided(decision),

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from registry.effects import Effect
-from registry.errors import RatchetError
+from registry.errors import IntegrityError, RatchetError
 from registry.history import History, Intent
 from registry.models import ModelRegistry
 from registry.records import canonical_json
 from registry.trust.bundles import Bundles
 from registry.trust.deeds import deed
+from registry.trust.intents import effects_of
 
 if TYPE_CHECKING:
     from registry.audit.seals import Seals
+
+_log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -45,9 +49,21 @@ class Performer:
         self._reached = reached
 
     def perform(self, intent: Intent) -> None:
-        """Carry an intent's effects out, all of them, however often some were before, and close it."""
-        body = intent.body
-        planned = [Effect.model_validate(effect) for effect in body["effects"]]
+        """Carry an intent's effects out, all of them, however often some were before, and close it.
+
+        One that was finished before, as a later decision shows, is closed alone: its closure was taken away.
+
+        Raises:
+            IntegrityError: E7952 nobody signed it whose signature counts: it is recorded, and closed as refused.
+        """
+        try:
+            planned = effects_of(self.bundles.keyring.trust(), intent)
+        except IntegrityError as error:
+            self._refuse(intent, error)
+            raise
+        if self.bundles.store.superseded(intent.intent_id):
+            self.history.close_intent(intent.intent_id)
+            return
         self._sign(intent, planned)
         self._reached("signed")
         for position, effect in enumerate(planned):
@@ -65,6 +81,12 @@ class Performer:
             with contextlib.suppress(RatchetError):  # done is done; the next checkpoint is about this as well
                 self.seals.write()
             self._reached("sealed")
+
+    def _refuse(self, intent: Intent, error: IntegrityError) -> None:
+        body = {"code": error.code, "problem": error.what, "time": intent.time}
+        self.history.note("refused", intent.model, body, key=f"{intent.intent_id}:refused")
+        self.history.close_intent(intent.intent_id, "refused")
+        _log.warning("%s", error)
 
     def _sign(self, intent: Intent, planned: Sequence[Effect]) -> None:
         """Sign what is about to be done, before anything is: no alias ever moves without a bundle that says so."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +30,7 @@ from registry.records import (
 )
 from registry.situation import Situation
 from registry.trust.bundles import Bundles
+from registry.trust.intents import sealed
 
 if TYPE_CHECKING:
     from registry.audit.seals import Seals
@@ -220,7 +222,11 @@ class Transitions:
     # --- crashes -----------------------------------------------------------------------------------------------------
 
     def recover(self, model: str | None = None) -> list[Intent]:
-        """Finish what a crash left half done, of one model or of all, and return what that was."""
+        """Finish what a crash left half done, of one model or of all, and return what that was.
+
+        Raises:
+            IntegrityError: E7952 somebody else began it; it is recorded and set aside, so that it is told once.
+        """
         finished: list[Intent] = []
         for name in sorted({intent.model for intent in self.history.open_intents(model)}):
             with self._locked(name) as recovered:
@@ -240,7 +246,8 @@ class Transitions:
         with self._locked(model):
             planned = plan(self._situation(model))
             if planned:
-                self.bundles.keyring.own()  # without a key that counts nothing is begun
+                signer = self.bundles.keyring.own()  # without a key that counts nothing is begun
+                intent_id = uuid.uuid4().hex
                 body = {
                     "by": actor.by,
                     "run_id": actor.run_id,
@@ -249,7 +256,7 @@ class Transitions:
                     "decision": None if decision is None else decision.model_dump(mode="json"),
                 }
                 self._reached("begin")
-                intent = self.history.intend(model, body)
+                intent = self.history.intend(model, sealed(signer, intent_id, model, body), intent_id)
                 self._reached("intent")
                 self._performer.perform(intent)
             return self.registry.get(model, version or planned[0].version)

@@ -19,6 +19,7 @@ from registry import database
 from registry.errors import PromotionError, RatchetError
 from registry.history import History
 from registry.home import now
+from registry.names import person, same_person
 from registry.records import ApprovalRecord, Record, StageChange
 from registry.trust.envelopes import Signer, Trust
 from registry.trust.signing import Keyring
@@ -124,7 +125,9 @@ class Approvals:
         }  # fmt: skip
         database.append(self._engine, database.bundles, key, values)
         self.history.approve(approval.model, approval.version, approval.by, approval.note, key=key)
-        return next(each for each in reversed(self.of(approval.model, approval.version)) if each.by == approval.by)
+        return next(
+            each for each in reversed(self.of(approval.model, approval.version)) if same_person(each.by, approval.by)
+        )
 
     def of(self, model: str, version: str) -> list[ApprovalRecord]:
         """Return the approvals of a version since it was last quarantined or released, oldest first.
@@ -140,8 +143,8 @@ class Approvals:
         trust, now_ = self.keyring.trust(), rounds(self.history.of(model, version))
         found = [_judged(row["envelope"], row["time"], f"{model}/{version}", now_, trust)
                  for row in database.read(self._engine, query)]  # fmt: skip
-        known = {approval.by for approval in found}
-        unsigned = [line for line in self.history.approvals(model, version) if line.by not in known]
+        known = {person(approval.by) for approval in found}
+        unsigned = [line for line in self.history.approvals(model, version) if person(line.by) not in known]
         return [*unsigned, *(approval for approval in found if approval.refused != EARLIER)]
 
 
@@ -164,7 +167,7 @@ def _opened(envelope: str, trust: Trust) -> _Opened:
     approval = _predicate(signed_.payload)
     if approval is None:
         raise PromotionError("E7545", "what was signed is no approval", "approve with `ratchet approve`")
-    if approval.by != signed_.identity:
+    if not same_person(approval.by, signed_.identity):
         raise PromotionError(
             "E7545", f"{signed_.identity} signed an approval in the name of {approval.by}", "approve in your own name"
         )

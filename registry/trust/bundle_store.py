@@ -92,6 +92,17 @@ class BundleStore:
         closed = database.read(self._engine, sa.select(closures.c.key).where(closures.c.key == bundle.key))
         return bool(begun) and not closed
 
+    def superseded(self, key: str) -> bool:
+        """Tell whether a later decision about the same model follows that which was signed under a key."""
+        table = database.bundles
+        found = database.read(self._engine, sa.select(table.c.model, table.c.sequence).where(table.c.key == key))
+        if not found:
+            return False
+        later = sa.and_(_ours(found[0]["model"]), table.c.sequence > found[0]["sequence"])
+        return bool(
+            database.read(self._engine, sa.select(table.c.key).where(later, table.c.action.not_in(ATTESTING)).limit(1))
+        )
+
     def append(
         self, key: str, model: str, version: str, action: str, kind: str, subjects: Subjects, facts: Mapping[str, Any]
     ) -> Bundle:

@@ -33,6 +33,8 @@ class TrustedKey(Record):
     revoked: str | None = None
     reason: str = ""
     """Why it was revoked."""
+    first_use: bool = False
+    """Whether it counts only because it was the first of its name."""
 
 
 class Signed(NamedTuple):
@@ -111,16 +113,24 @@ def _parsed(envelope: str, payload_type: str) -> Any:
     try:
         if len(envelope) > LARGEST_ENVELOPE:
             raise ValueError("it is too large")
-        parsed = Envelope.from_dict(json.loads(envelope))
+        body = json.loads(envelope)
+        if not (isinstance(body, dict) and isinstance(body.get("signatures"), list)):
+            raise ValueError("it is no object with payload, payloadType and signatures")
+        if any(not isinstance(each, dict) for each in body["signatures"]):
+            raise ValueError("its signatures are none")
+        parsed = Envelope.from_dict(body)
         if parsed.payload_type != payload_type:
             raise ValueError(f"it is a {str(parsed.payload_type)[:80]!r}")
         if not isinstance(json.loads(parsed.payload), dict):
             raise ValueError("its content is no object")
+        if not parsed.signatures:
+            raise ValueError("nobody signed it")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:120]
         raise IntegrityError(
             "E7940",
-            f"it is no signed envelope of type {payload_type}: {str(error)[:120]}",
-            "restore it from a backup",
+            f"it is no signed envelope of type {payload_type}: {why}",
+            "restore it from a backup, or have it signed again by who made it",
         ) from None
     return parsed
 
@@ -145,10 +155,12 @@ def signer_of(identity: str, pem: bytes, where: str) -> Signer:
     return Signer(identity, crypto.public_key.keyid, crypto)
 
 
-def trusted_key(signer: Signer, roles: tuple[Role, ...]) -> TrustedKey:
+def trusted_key(signer: Signer, roles: tuple[Role, ...], *, first_use: bool = False) -> TrustedKey:
     """Return a signer's public key as one that counts from now on."""
     public = signer.crypto.public_key.keyval["public"]
-    return TrustedKey(key_id=signer.key_id, public=public, identity=signer.identity, roles=roles, added=now())
+    return TrustedKey(
+        key_id=signer.key_id, public=public, identity=signer.identity, roles=roles, added=now(), first_use=first_use
+    )  # fmt: skip
 
 
 def _public(key: TrustedKey) -> SSlibKey:
@@ -185,4 +197,4 @@ def public_hex(public: str) -> str:
 
 
 def _short(key_ids: Mapping[str, object]) -> str:
-    return listed([f"the key {key_id[:12]}" for key_id in key_ids], 3) or "nobody"
+    return listed([f"the key {key_id[:12]}" for key_id in key_ids], 3)

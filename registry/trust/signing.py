@@ -13,20 +13,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from registry.errors import IntegrityError, SettingsError, listed
 from registry.files import locked, write_whole
 from registry.home import now
+from registry.names import check_person, same_person
 from registry.trust.envelopes import Role, Signed, Signer, Trust, TrustedKey, key_of, public_hex, signer_of, trusted_key
 
 __all__ = ["INSTALLATION", "Keyring", "Role", "Signed", "Signer", "Trust", "TrustedKey"]
 
 INSTALLATION = "ratchet"
 """Identity of an installation's own key."""
-_PERSON = re.compile(r"[^\x00-\x1f/\\]{1,200}")
 
 
 class Keyring:
@@ -57,21 +56,61 @@ class Keyring:
             return self._counted(signer_of(INSTALLATION, pem, "the signing key that the settings name"), ("sign",))
         return self._kept(INSTALLATION, self._home_key(INSTALLATION), ("sign",))
 
-    def person(self, name: str, key: Path | None = None) -> Signer:
+    def person(self, name: str, key: Path | None = None, *, first_use: bool = True) -> Signer:
         """Return somebody's signer: of the key in a file, or of the one in the home, made on first use.
 
-        Where other keys of this name count already, a new one is not made: it would let anybody take the name.
+        Where other keys of this name count already, a new one is not made: it would let anybody take the name. Every
+        spelling of a name is the one under which its first key is known.
+
+        Args:
+            name: Whose.
+            key: File of their private key, where it is not the one in the home.
+            first_use: Whether a key counts because it is the first of its name. Without it, somebody must have trusted
+                it for this name before.
 
         Raises:
             SettingsError: E7890 the key cannot be read, E7891 its holder is not trusted with this name, E7892 the name
                 cannot be anybody's, E7895 the key was retired or revoked.
         """
-        _check_name(name)
-        if name == INSTALLATION:
+        check_person(name)
+        if same_person(name, INSTALLATION):
             raise SettingsError("E7892", f"{name} is the installation itself, and nobody", "give a person's name")
-        if key is not None:
-            return self._counted(signer_of(name, _read(key.expanduser()), str(key)), ("approve",))
-        return self._kept(name, self._home_key(name), ("approve",))
+        known, identity = self._of(name, ("approve",)), self._spelled(name)
+        if not first_use and all(each.first_use or each.revoked or each.retired for each in known):
+            raise SettingsError(
+                "E7891",
+                f"nobody trusted a key of {name} yet, and the policy names who may approve",
+                f"let who keeps the keys do so: `ratchet keys trust PUBLIC_KEY --as '{name}'`",
+            )
+        path = self._home_key(identity) if key is None else key.expanduser()
+        if key is None:
+            signer = self._kept(identity, path, ("approve",))
+        else:
+            signer = self._counted(signer_of(identity, _read(path), str(key)), ("approve",))
+        if not first_use:
+            self.check_vouched(signer.key_id, identity)
+        return signer
+
+    def check_vouched(self, key_id: str, identity: str) -> None:
+        """Refuse a key that counts only because it was the first of its name.
+
+        Raises:
+            SettingsError: E7891.
+        """
+        key = self.trust().keys.get(key_id)
+        if key is None or key.first_use:
+            raise SettingsError(
+                "E7891",
+                f"the key {key_id[:12]} of {identity} was trusted on first use, and the policy names who may approve",
+                f"let who keeps the keys trust it: `ratchet keys trust PUBLIC_KEY --as '{identity}'`",
+            )
+
+    def _spelled(self, name: str) -> str:
+        """Return a name in the spelling under which its first key is known."""
+        if same_person(name, INSTALLATION):
+            return INSTALLATION
+        known = self._of(name, ("approve",))
+        return known[0].identity if known else name
 
     def _home_key(self, identity: str) -> Path:
         return self.folder / "ratchet.pem" if identity == INSTALLATION else self.folder / "people" / f"{identity}.pem"
@@ -83,7 +122,7 @@ class Keyring:
                     self._may_be(identity, roles)
                     made = _made(identity, path)
                     if not self._given:
-                        self._write([*self._listed(), trusted_key(made, roles)])
+                        self._write([*self._listed(), trusted_key(made, roles, first_use=roles == ("approve",))])
         return self._counted(signer_of(identity, _read(path), str(path)), roles)
 
     def _may_be(self, identity: str, roles: tuple[Role, ...]) -> None:
@@ -97,7 +136,7 @@ class Keyring:
             )
 
     def _of(self, identity: str, roles: tuple[Role, ...]) -> list[TrustedKey]:
-        return [key for key in self._listed() if key.identity == identity and {*roles} & {*key.roles}]
+        return [key for key in self._listed() if same_person(key.identity, identity) and {*roles} & {*key.roles}]
 
     def _counted(self, signer: Signer, roles: tuple[Role, ...]) -> Signer:
         """Return the signer once its key counts for its identity; a first key of a name is trusted on first use."""
@@ -109,15 +148,15 @@ class Keyring:
                 f"the key {found.key_id[:12]} of {found.identity} signs nothing new: it was {what}",
                 "make a new one with `ratchet keys rotate`, or name another",
             )
-        if found is not None and found.identity == signer.identity and {*roles} <= {*found.roles}:
-            return signer
+        if found is not None and same_person(found.identity, signer.identity) and {*roles} <= {*found.roles}:
+            return signer._replace(identity=found.identity)
         if self._given or found is not None or (roles == ("approve",) and self._of(signer.identity, roles)):
             raise SettingsError(
                 "E7891",
                 f"the key {signer.key_id[:12]} is not trusted to {' and '.join(roles)} as {signer.identity}",
                 f"let who keeps {self.file} add its public key {signer.crypto.public_key.keyval['public']}",
             )
-        self._add(trusted_key(signer, roles))
+        self._add(trusted_key(signer, roles, first_use=roles == ("approve",)))
         return signer
 
     # --- whose signatures count --------------------------------------------------------------------------------------
@@ -137,19 +176,21 @@ class Keyring:
             SettingsError: E7890 it is no public key, E7892 the name cannot be anybody's, E7893 the list is given by the
                 settings, E7895 the key was revoked, or is somebody else's.
         """
-        _check_name(identity)
+        check_person(identity)
+        if same_person(identity, INSTALLATION) and (identity != INSTALLATION or "approve" in roles):
+            raise SettingsError("E7892", f"{identity} is the installation itself, and nobody", "give a person's name")
         key = key_of(public_hex(public))
         with self._locked():
             known = {other.key_id: other for other in self._listed()}
             found = known.get(key.keyid)
-            if found is not None and (found.revoked or found.identity != identity):
+            if found is not None and (found.revoked or not same_person(found.identity, identity)):
                 what = f"was revoked: {found.reason}" if found.revoked else f"is that of {found.identity}"
                 raise SettingsError("E7895", f"the key {key.keyid[:12]} {what}", "trust another key")
             fresh = TrustedKey(
                 key_id=key.keyid, public=key.keyval["public"], identity=identity, roles=roles, added=now()
             )  # fmt: skip
             if found is not None:
-                fresh = found.model_copy(update={"roles": tuple(sorted({*found.roles, *roles}))})
+                fresh = found.model_copy(update={"roles": tuple(sorted({*found.roles, *roles})), "first_use": False})
             self._write(list((known | {fresh.key_id: fresh}).values()))
         return fresh
 
@@ -159,7 +200,8 @@ class Keyring:
         Raises:
             SettingsError: E7892 the name cannot be anybody's, E7893 keys or trust are given by the settings.
         """
-        _check_name(identity)
+        check_person(identity)
+        identity = self._spelled(identity)
         roles: tuple[Role, ...] = ("sign",) if identity == INSTALLATION else ("approve",)
         if self._given or (self._own is not None and identity == INSTALLATION):
             raise SettingsError(
@@ -181,13 +223,21 @@ class Keyring:
         """Let nothing count any more that a key signed, whenever it did. `key_id` may be its beginning.
 
         Raises:
-            SettingsError: E7894 no key, or several, begin so.
+            SettingsError: E7894 no key, or several, begin so, E7896 it was revoked before.
         """
-        found = [key for key in self._listed() if key.key_id.startswith(key_id) and key_id]
+        found = [key for key in self._listed() if key.key_id.startswith(key_id) and key_id.strip()]
         if len(found) != 1:
             known = listed([f"{key.key_id[:12]} ({key.identity})" for key in self._listed()]) or "none"
-            raise SettingsError("E7894", f"{len(found)} keys begin with {key_id!r}", f"known are: {known}")
+            what = f"{len(found)} keys begin with {key_id!r}" if key_id.strip() else "no key was named"
+            raise SettingsError("E7894", what, f"known are: {known}")
         with self._locked():
+            now_ = next(key for key in self._listed() if key.key_id == found[0].key_id)
+            if now_.revoked is not None:
+                raise SettingsError(
+                    "E7896",
+                    f"the key {now_.key_id[:12]} of {now_.identity} was revoked on {now_.revoked[:19]}: {now_.reason}",
+                    "nothing is left to do; what was said then stays",
+                )
             return self._change(found[0].key_id, revoked=now(), reason=reason)
 
     def _listed(self) -> list[TrustedKey]:
@@ -236,11 +286,6 @@ def _made(identity: str, path: Path) -> Signer:
 
     _write_private(path, CryptoSigner.generate_ed25519().private_bytes)
     return signer_of(identity, _read(path), str(path))
-
-
-def _check_name(name: str) -> None:
-    if not _PERSON.fullmatch(name) or name in {".", ".."}:
-        raise SettingsError("E7892", f"{name[:80]!r} cannot be a name", "use letters, digits and spaces")
 
 
 def _read(path: Path) -> bytes:

@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 
 from tasks.compiled import compiled
 from tasks.curation.pii_rules import Shape, read_rules
-from tasks.curation.pii_scan import FIRST_WORD, Automaton, Form, automaton, byte_kinds, scan
+from tasks.curation.pii_scan import (
+    FIRST_WORD,
+    Automaton,
+    Form,
+    automaton,
+    byte_kinds,
+    scan_runs,
+    scan_tokens,
+    scan_words,
+)
 from tasks.curation.policy import Kind
 
-SCAN_FROM_BYTES = 4 << 20
+SCAN_FROM_BYTES = 1_500_000
 """Columns smaller than this are not worth a compiler: there every pattern is tried on every text."""
 
 Gate = tuple[int, ...]
@@ -111,7 +120,7 @@ def _words() -> dict[int, list[str]]:
         Word.IDENTITY: list(_contexts("NATIONAL_ID")),
         Word.CARD_CODE: list(_contexts("CARD")),
         Word.BIRTH: list(_contexts("DATE_OF_BIRTH")),
-        Word.SAID: [f"{one}{gap}{other}" for one, gap, other in itertools.product(DIGIT_WORDS, (" ", "  "), DIGIT_WORDS)],
+        Word.SAID: ["".join(said) for said in itertools.product(DIGIT_WORDS, (" ", "  "), DIGIT_WORDS)],
     }  # fmt: skip
 
 
@@ -144,7 +153,7 @@ def _folded(groups: Mapping[int, Sequence[str]], fold: NDArray[np.uint8]) -> Aut
 def bits_of(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     """Return the bits of `Form` and of words of each text; None where the column is too small for it to pay."""
     size = column.nbytes
-    if size < SCAN_FROM_BYTES and (size < SCAN_FROM_BYTES >> 4 or "numba" not in sys.modules):
+    if size < SCAN_FROM_BYTES and (size < SCAN_FROM_BYTES >> 3 or "numba" not in sys.modules):
         return None
     texts = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     wide = pa.types.is_large_string(texts.type)
@@ -153,7 +162,10 @@ def bits_of(column: pa.ChunkedArray) -> NDArray[np.int64] | None:
     seen = np.zeros(len(texts), dtype=np.int64)
     read = np.frombuffer(data or b"", dtype=np.uint8)
     signs, words = _automata()
-    compiled(scan)(read, offsets.astype(np.int64), byte_kinds(), _HEXADECIMAL, *signs, *words, seen)
+    starts = offsets.astype(np.int64)
+    compiled(scan_words)(read, starts, *signs, *words, seen)
+    compiled(scan_runs)(read, starts, byte_kinds(), seen)
+    compiled(scan_tokens)(read, starts, byte_kinds(), _HEXADECIMAL, seen)
     return seen
 
 
@@ -161,10 +173,10 @@ def forms_of(texts: Iterable[str]) -> list[int]:
     """Return the bits of `Form` of a few texts, without a compiler."""
     encoded = [text.encode() for text in texts]
     offsets = np.cumsum([0, *map(len, encoded)])
-    nothing = automaton({}, np.zeros(256, dtype=np.uint8))
     seen = np.zeros(len(encoded), dtype=np.int64)
     data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    scan(data, offsets, byte_kinds(), _HEXADECIMAL, *nothing, *nothing, seen)
+    scan_runs(data, offsets, byte_kinds(), seen)
+    scan_tokens(data, offsets, byte_kinds(), _HEXADECIMAL, seen)
     return [int(bits) for bits in seen]
 
 

@@ -72,8 +72,20 @@ def _iban_of(length: int) -> re.Pattern[str]:
     return re.compile(rf"(?i)[A-Z0-9](?:[\W_]{{0,5}}[A-Z0-9]){{{length - 1}}}(?![A-Za-z0-9])")
 
 
+_THING = re.compile(
+    r"(?i)(?<![^\W_])(?:order|invoice|ticket|sku|part|item|serial|tracking|case|ref|reference|model|product|catalog|lot|batch"
+    r"|flight|reservation|version|build|po|zip|postcode|ean|upc|gtin|isbn|barcode|transaction|shipment|parcel|job|issue"
+    r"|confirmation)(?:[\s_-]?(?:number|no|id|code))?\.?[\s:#=-]{0,4}\Z"
+)
+
+
+def is_of_a_thing(text: str, place: int) -> bool:
+    """Tell whether the word before a number says that it is an order's, a part's or the like."""
+    return bool(_THING.search(text, max(0, place - 32), place))
+
+
 _CARD = re.compile(
-    r"(?<![\w.+])(?<!\d[-])(?:\d{12,19}|"
+    r"(?<![\w.+/])(?<!\d[-])(?:\d{12,19}|"
     r"\d{4}(?P<a>[ .-]{1,2})\d{4}(?P=a)\d{4}(?P=a)\d{1,7}|\d{4}(?P<b>[ .-]{1,2})\d{6}(?P=b)\d{4,5}"
     r"|\d{4} \d{4} \d{5}|\d{6}(?P<c>[ -])\d{10,13}|\d{8}(?P<d>[ -])\d{8})"
     r"(?![\w]|[.-]\d)"
@@ -88,7 +100,7 @@ def card(networks: Sequence[Network]) -> Finder:
 
     def is_card(match: re.Match[str]) -> bool:
         digits = "".join(filter(str.isdecimal, match.group()))
-        if len(set(digits)) == 1 or not luhn_is_valid(digits):
+        if len(set(digits)) == 1 or not luhn_is_valid(digits) or is_of_a_thing(match.string, match.start()):
             return False
         if not any(network.fits(digits) for network in networks):
             return False
@@ -106,11 +118,7 @@ _SSN_NAMED = re.compile(
     r"(?:(?:number|no|num|is|was|of|for|last|on|file|the|with|ending|#|:|my|card)[^\w\n]{1,3}){0,5}"
     rf"(?P<v>{_AREA}[- ./_]{{0,2}}{_GROUP}[- ./_]{{0,2}}{_SERIAL})(?!\d)"
 )
-_THING = re.compile(
-    r"(?i)(?<![^\W_])(?:order|invoice|ticket|sku|part|item|serial|tracking|case|ref|reference|model|product|catalog|lot|batch"
-    r"|flight|reservation|version|build|po|zip|postcode)(?:[\s_-]?(?:number|no|id|code))?\.?[\s:#=-]{0,4}\Z"
-)
-_plain_ssn = by_number(_SSN, lambda match: not _THING.search(match.string, max(0, match.start() - 32), match.start()))
+_plain_ssn = by_number(_SSN, lambda match: not is_of_a_thing(match.string, match.start()))
 _named_ssn = by_pattern(_SSN_NAMED)
 
 
@@ -129,6 +137,11 @@ _VERSION_BEFORE = re.compile(
     r"|kernel|patch|clause|figure|table|paragraph|article|oid|requirement|rule|assembly|dll|plugin|runtime|schema|model|spec|standard)s?\.?\W{0,3}"
     r"|(?:upgraded?|updated?|bumped|downgraded?|migrated?)(?:\s[\w.-]{1,20})?\s(?:from|to)\s(?:[\d.]{3,15}\sto\s)?|[=~^><]=\s?|[A-Za-z]/|[A-Za-z]-v?)\Z"
 )
+_LICENSED = re.compile(
+    r"(?i)(?: (?:of|for)(?: (?:the|our|your))?(?: [\w.-]{1,20}){1,3}?)? "
+    r"(?:licen[cs]es?|releases?d?|versions?|spec(?:ification)?|standard|protocol|library|package|driver|firmware|sdk)\b"
+)
+"""What stands after a version: `2.0.0.1 of the MIT licence`."""
 _LINK_LOCAL = re.compile(r"(?i)fe[89ab]|f[cd]|2[0-9a-f]{3}|3[0-9a-f]{3}")
 
 
@@ -138,7 +151,12 @@ def address(text: str, start: int) -> Iterator[Span]:
         octets = match.group().split(".")
         plain = all(int(octet) < 256 and (octet == "0" or octet[0] != "0") for octet in octets)
         nobody = octets[0] in ("0", "127", "255")
-        if plain and not nobody and not _VERSION_BEFORE.search(text, max(0, match.start() - 48), match.start()):
+        if (
+            plain
+            and not nobody
+            and not _LICENSED.match(text, match.end())
+            and not _VERSION_BEFORE.search(text, max(0, match.start() - 48), match.start())
+        ):
             yield Span(*match.span())
     for match in _IPV6.finditer(text, start):
         groups = [group for group in match.group().split(":") if group]

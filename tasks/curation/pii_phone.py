@@ -12,7 +12,8 @@ from tasks.curation.pii_rules import Phones
 from tasks.curation.pii_secrets import Span
 
 _INTERNATIONAL = re.compile(
-    r"(?<![\w+])(?<!\d[,./-])(?:\(?(?:\+|00(?=[1-9]\d{0,2}[ (.-])|011[ -](?=[1-9]))|tel:\+?|\+)[ ]?\(?[1-9]"
+    r"(?<![\w+])(?<!\d[,./-])(?!(?<=\d )\+ )"
+    r"(?:\(?(?:\+|00(?=[1-9]\d{0,2}[ (.-])|011[ -](?=[1-9]))|tel:\+?|\+)[ ]?\(?[1-9]"
     r"(?:(?:[ ]?\(0\)[ ]?|[ ().\-/\t]{0,3}(?:\r?\n)?)\d){6,14}(?!\d)"
 )
 _NORTH_AMERICAN = re.compile(
@@ -31,6 +32,12 @@ _NUMBER = re.compile(r"\+?\(?\d(?:[ ().\-/]{0,2}\d){6,14}(?![\w]|[-./:]\d)")
 _DATE = re.compile(r"\d{1,2}[-/. ]\d{1,2}[-/. ](?:19|20)\d\d(?!\d)|(?:19|20)\d\d[-/. ]\d{1,2}[-/. ]\d{1,2}(?!\d)")
 _DECIMAL = re.compile(r"\+?\d{1,3}\.\d{2,}[-+]|\+?\d{1,3}\.\d+\Z")
 _LAST_GROUP = re.compile(r"[^\d]+\d+\Z")
+
+
+_COUNTED = re.compile(
+    r"(?i)\breach\W{0,3}\Z|\b(?:sold|users|units|views|sales|revenue|costs?|price|shipped|made)\W{1,3}\Z"
+)
+"""Words that make a number after them how many: `reach 6100000 views`, `phones sold: 20281111`."""
 
 
 def _count(text: str) -> int:
@@ -83,6 +90,8 @@ class PhoneFinder:
         before = text[max(0, match.start() - _BEFORE) : match.start()]
         lower = before.lower()
         if not any(word in lower for word in self._words) or not self._before.search(before):
+            return False
+        if _COUNTED.search(before):
             return False
         number = match.group()
         return not (_DATE.match(number) or _DECIMAL.match(number) or self._is_of_a_thing(text, match.start()))

@@ -86,7 +86,9 @@ def _bounded(pattern: str) -> re.Pattern[str]:
 
 @functools.cache
 def _context(words: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(rf"(?i)(?<![^\W_])(?:{'|'.join(map(re.escape, words))})(?![^\W_])")
+    # a word in capitals, such as SIN, is one only so
+    either = "|".join(f"(?-i:{re.escape(word)})" if word.isupper() else re.escape(word) for word in words)
+    return re.compile(rf"(?i)(?<![^\W_])(?:{either})(?![^\W_])")
 
 
 class Network(Record):

@@ -109,7 +109,9 @@ def automaton(groups: Mapping[int, Sequence[bytes]], fold: U8) -> Automaton:
     order = np.argsort(told != 0, kind="stable")
     place = np.argsort(order).astype(np.uint32)
     first = int(np.count_nonzero(told == 0)) << shift
-    return Automaton(symbol[fold], (place[steps[order]] << shift).ravel(), told[order], shift, first)
+    return Automaton(
+        symbol[fold], (place[steps[order]] << np.uint32(shift)).ravel().astype(np.uint32), told[order], shift, first
+    )
 
 
 def _close(steps: U32, tells: I64) -> None:
@@ -125,20 +127,18 @@ def _close(steps: U32, tells: I64) -> None:
         steps[node] = np.where(steps[node] > 0, steps[node], steps[fail])
 
 
-def scan(  # noqa: C901  one loop over bytes that a compiler takes whole
-    data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_],
+def scan_words(
+    data: U8, offsets: I64,
     signs: U8, sign_steps: U32, sign_tells: I64, sign_shift: int, sign_first: int,
     words: U8, word_steps: U32, word_tells: I64, word_shift: int, word_first: int,
     seen: I64,
 ) -> None:  # fmt: skip
-    """Write for each of n texts which forms and words are in it.
+    """Write for each of n texts which groups of words are in it.
 
     Args:
         data: Bytes of all texts, JSON or plain.
         offsets: n + 1 starts in `data`.
-        kinds: `byte_kinds()`.
-        hexadecimal: [256] which bytes are hexadecimal digits.
-        signs: Symbols of the automaton that reads the bytes as they stand, with its steps, tells, shift and first.
+        signs: Symbols of the `Automaton` that reads the bytes as they stand, with its other fields.
         sign_steps: See above.
         sign_tells: See above.
         sign_shift: See above.
@@ -148,80 +148,115 @@ def scan(  # noqa: C901  one loop over bytes that a compiler takes whole
         word_tells: See above.
         word_shift: See above.
         word_first: See above.
-        seen: n bits of `Form` and of words, written here.
+        seen: n bits, written here.
     """
     for row in range(len(offsets) - 1):
-        found = loose = groups = gap = run = digits = capitals = token = odd = 0
-        humps = pairs = alone = dots = colons = stars = 0
+        found, before = 0, 32
         sign, word = sign_steps[0], word_steps[words[32]]  # unsigned: no index is checked for being negative
-        before, earlier, led = 8, 8, False
         for place in range(offsets[row], offsets[row + 1] + 1):
             byte = data[place] if place < offsets[row + 1] else 32
-            kind = kinds[byte]
             sign = sign_steps[sign + signs[byte]]
-            if before == 7 and (byte == 110 or byte == 114 or byte == 116):  # the end of an escaped \n, \r, \t
-                kind, byte = 8, 32
+            if before == 92 and (byte == 110 or byte == 114 or byte == 116):  # the end of an escaped \n, \r, \t
+                byte = 32
             word = word_steps[word + words[byte]]
+            before = byte
             if sign >= sign_first:
                 found |= sign_tells[sign >> sign_shift]
             if word >= word_first:
                 found |= word_tells[word >> word_shift]
+        seen[row] |= found
+
+
+def scan_runs(data: U8, offsets: I64, kinds: U8, seen: I64) -> None:  # noqa: C901  one loop that a compiler takes whole
+    """Write for each of n texts which forms of runs of letters and digits are in it.
+
+    Args:
+        data: Bytes of all texts.
+        offsets: n + 1 starts in `data`.
+        kinds: `byte_kinds()`.
+        seen: n bits of `Form`, written here.
+    """
+    for row in range(len(offsets) - 1):
+        found = loose = groups = gap = run = digits = capitals = pairs = alone = 0
+        before, earlier, led = 8, 8, False
+        for place in range(offsets[row], offsets[row + 1] + 1):
+            byte = data[place] if place < offsets[row + 1] else 32
+            kind = kinds[byte]
+            if before == 7 and (byte == 110 or byte == 114 or byte == 116):
+                kind = 8
             if kind <= 2:
                 if run == 0:
                     led = before == 3 and earlier == 2
-                    found |= 4096 if stars > 0 else 0
-                    stars = 0
                 run += 1
-                token += 1
                 if kind == 0:
                     digits += 1
                     loose += 1
                     gap = 0
-                    odd = 1
-                    if run == 4 and digits == 2 and before == 0:
-                        found |= 512
-                else:
+                    found |= 512 if run == 4 and digits == 2 and before == 0 else 0
+                elif loose > 0:
                     if loose >= 7 and (loose != 8 or groups != 0x42 or digits != 2):
                         found |= 1 if loose < 9 else 3
                     loose = groups = 0
-                    if kind == 2:
-                        capitals += 1
-                        odd = 1
-                        humps += 1 if before <= 1 else 0
+                if kind == 2:
+                    capitals += 1
             else:
                 gap += 1 if kind != 9 else 0
                 if run > 0:
                     groups = ((groups << 4) | min(run, 15)) & 0xFFF
-                if loose >= 7 and (loose != 8 or groups != 0x422):  # 2026-11-21 is none
-                    found |= 1 if loose < 9 else 3
-                if gap > 5:
-                    loose = groups = 0
-                if run > 0:
                     pairs = pairs + 1 if run == 2 else 0
                     alone = alone + 1 if run == 1 else 0
-                    if pairs >= 4:
-                        found |= 64
-                    if alone >= 5:
-                        found |= 2048
+                    found |= 64 if pairs >= 4 else 0
+                    found |= 2048 if alone >= 5 else 0
                     whole = (digits == 8 and kind == 3) or (digits == 6 and capitals == 2)
                     if run >= 6 and digits >= 4 and (before == 2 or led or (run == 8 and whole)):
                         found |= 4
-                    if run >= 16 and digits + capitals > 0:
-                        found |= 8
+                    found |= 8 if run >= 16 and digits + capitals > 0 else 0
                     run = digits = capitals = 0
                 elif gap > 2:
                     pairs = 0
                     alone = 0 if gap > 5 else alone
-                if kind == 3:
-                    token += 1
-                else:
-                    if token >= 23 and odd == 1:
-                        found |= 16
-                    if kind != 4:
-                        if humps >= 2:
-                            found |= 32
-                        humps = 0
-                    token = odd = 0
+                if loose >= 7 and (loose != 8 or groups != 0x422):  # 2026-11-21 is none
+                    found |= 1 if loose < 9 else 3
+                if gap > 5:
+                    loose = groups = 0
+            earlier = before
+            before = kind
+        seen[row] |= found
+
+
+def scan_tokens(data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_], seen: I64) -> None:  # noqa: C901
+    """Write for each of n texts which forms of words with signs in them are in it.
+
+    Args:
+        data: Bytes of all texts.
+        offsets: n + 1 starts in `data`.
+        kinds: `byte_kinds()`.
+        hexadecimal: [256] which bytes are hexadecimal digits.
+        seen: n bits of `Form`, written here.
+    """
+    for row in range(len(offsets) - 1):
+        found = token = odd = humps = dots = colons = stars = 0
+        before = 8
+        for place in range(offsets[row], offsets[row + 1] + 1):
+            byte = data[place] if place < offsets[row + 1] else 32
+            kind = kinds[byte]
+            if before == 7 and (byte == 110 or byte == 114 or byte == 116):
+                kind = 8
+            if kind <= 3:
+                token += 1
+                if kind != 1:
+                    odd = odd | 1 if kind < 3 else odd
+                    humps += 1 if kind == 2 and before <= 1 else 0
+                if stars > 0 and kind < 3:
+                    found |= 4096
+                    stars = 0
+            else:
+                if token >= 23 and odd > 0:
+                    found |= 16
+                if kind != 4:
+                    found |= 32 if humps >= 2 else 0
+                    humps = 0
+                token = odd = 0
                 if kind == 5:
                     dots += 1 if before <= 2 else 0
                     found |= 128 if dots >= 2 else 0
@@ -234,6 +269,5 @@ def scan(  # noqa: C901  one loop over bytes that a compiler takes whole
                     stars = 1 if byte == 42 and (before <= 3 or before == 5 or stars > 0) else 0
                     dots = colons = 0
                     found |= 1024 if kind == 9 else 0
-            earlier = before
             before = kind
-        seen[row] = found
+        seen[row] |= found

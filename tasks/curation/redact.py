@@ -100,7 +100,7 @@ def _replace_texts(value: Any, key: str, texts: Iterator[str]) -> None:
             if name not in _STRUCTURE:
                 value[place] = next(texts)
         elif isinstance(item, dict | list):
-            _replace_texts(item, name, texts)
+            _replace_texts(item, str(name), texts)
 
 
 def redact_messages(messages: Sequence[str], counts: Counter[str], kinds: Collection[Kind] = KINDS) -> list[str]:

@@ -64,7 +64,9 @@ def _finder(kind: Kind, own: Finder | None = None) -> Finder:
         begun = {shape.name: shape for sign, shape in starts if sign in text}
         begun |= {shape.name: shape for word, shape in told if word in lower}
         for shape in (*plain, *begun.values()):
-            yield from (Span(*span) for span in shape.find(text, lower))
+            for first, last in shape.find(text, lower):
+                if kind != "NATIONAL_ID" or not pii_people.is_of_a_thing(text, first):
+                    yield Span(first, last)
 
     return find
 

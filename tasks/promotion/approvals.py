@@ -6,10 +6,10 @@ found there is in the evidence. Here the policy decides, from the evidence alone
 
 from __future__ import annotations
 
-import unicodedata
 from typing import NamedTuple
 
 from registry.errors import PromotionError
+from registry.names import person, same_person
 from registry.records import ApprovalRecord, Evidence
 from tasks.promotion.policy import PromotionPolicy
 
@@ -46,19 +46,19 @@ def counted(evidence: Evidence, policy: PromotionPolicy) -> Counted:
     for approval in evidence.approvals:
         reason = _refused(approval, evidence, policy)
         if reason is None:
-            by.setdefault(same(approval.by), approval.by.strip())
+            by.setdefault(person(approval.by), approval.by.strip())
         else:
-            others[same(approval.by)] = f"that of {approval.by.strip() or 'nobody'} does not count: {reason}"
+            others[person(approval.by)] = f"that of {approval.by.strip() or 'nobody'} does not count: {reason}"
     return Counted(list(by.values()), [why for who, why in others.items() if who not in by], policy.approvers_needed)
 
 
 def barred(by: str, trained_by: str | None, policy: PromotionPolicy) -> str | None:
     """Say why somebody's approval of what `trained_by` trained cannot count; None where it can."""
-    if not by.strip():
+    if not person(by):
         return "it has no name"
-    if policy.approvers and same(by) not in {same(name) for name in policy.approvers}:
+    if policy.approvers and not any(same_person(by, name) for name in policy.approvers):
         return f"{by.strip()} is not among those who may approve ({', '.join(policy.approvers)})"
-    if policy.separate_duties and trained_by is not None and same(by) == same(trained_by):
+    if policy.separate_duties and trained_by is not None and same_person(by, trained_by):
         return f"{by.strip()} started the training, and somebody else must approve"
     return None
 
@@ -76,11 +76,6 @@ def check_may_approve(by: str, trained_by: str | None, policy: PromotionPolicy, 
             f"{by} cannot approve {what}: {why}",
             "let somebody else approve; promotion.approvers and promotion.separate_duties in the policy say who may",
         )
-
-
-def same(name: str) -> str:
-    """Return what is equal for two spellings of one name: case, width and spaces make nobody another person."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _refused(approval: ApprovalRecord, evidence: Evidence, policy: PromotionPolicy) -> str | None:

@@ -132,10 +132,10 @@ def test_a_body_that_is_no_decision_is_told(stores):
     ("change", "says"),
     [
         (lambda d: d.update(verdict="promoted", target="production"), 'target was "production", is "staging"'),
-        (lambda d: d["gates"][13].update(status="PASS"), r'gates\[13\].status was "PASS", is "PENDING"'),
+        (lambda d: d["gates"][14].update(status="PASS"), r'gates\[14\].status was "PASS", is "PENDING"'),
         (lambda d: d.update(reason="fine"), 'reason was "fine", is "waits for'),
         (lambda d: d.update(replaced="7"), 'replaced was "7", is null'),
-        (lambda d: d["policy"].update(approval="auto"), r'gates\[13\].reason was "waits for a person to approve", is'),
+        (lambda d: d["policy"].update(approval="auto"), r'gates\[14\].reason was "waits for a person to approve", is'),
         (lambda d: d.update(surplus=1), "surplus was 1, is null"),
     ],
 )

@@ -215,7 +215,7 @@ def test_the_second_version_is_tried_and_a_third_in_the_shadow_afterwards(loop):
     stores = loop.stores
     dry = loop.retrain(dry_run=True)
     assert (dry["outcome"], dry["fired"]) == ("dry run", True)
-    done = loop.retrain(manual=True, by="ann", reason="new prices", approve_as="ann")
+    done = loop.retrain(manual=True, by="ann", reason="new prices", approve_as="dora")
     assert done["outcome"] == "learned", done
     assert done["learn"]["stage"] == "staging"
     (running,) = stores.experiments.running(MODEL)
