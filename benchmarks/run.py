@@ -33,6 +33,7 @@ PARTS = {
     "loop": "The loop",
     "audit_log": "The audit log",
     "bundles": "Signed bundles",
+    "redaction": "Personal data and secrets",
     "screening": "Poison in the training set",
     "verification": "The verifier",
 }

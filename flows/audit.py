@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from registry.records import canonical_digest
 logger = logging.getLogger(__name__)
 
 SNAPSHOT, SETTINGS = "snapshot", "settings"
+MOST_ACCEPTED = 100
+"""Findings that an acceptance names."""
 _PASSWORD = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")
 _PERSONAL = frozenset({"home", "debug", "log_level", "identity"})
 """Settings that change nothing in what is made."""
@@ -60,6 +62,7 @@ def verified(stores: Stores, copy: Path | None = None) -> dict[str, Any]:
     sealed = max((each.sequence for each in stands.checkpoints), default=0)
     wrong = [Finding(kind="checkpoint", first=0, last=0, what=what) for what in stands.problems]
     findings = [*examined.findings, *wrong]
+    notes = _notes(stands, sealed, examined.head.sequence) + [_of_acceptance(each) for each in stores.seals.accepted()]
     return {
         "ok": not findings,
         "log": examined.head.log,
@@ -70,7 +73,7 @@ def verified(stores: Stores, copy: Path | None = None) -> dict[str, Any]:
         "checkpoints": len(stands.checkpoints),
         "sealed": sealed,
         "findings": [finding.model_dump() for finding in findings],
-        "notes": _notes(stands, sealed, examined.head.sequence),
+        "notes": notes,
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -81,6 +84,11 @@ def _notes(stands: Standing, sealed: int, last: int) -> list[str]:
     if last > sealed:
         return [*stands.notes, f"no checkpoint is about the records from {sealed + 1} on: others in their place pass"]
     return stands.notes
+
+
+def _of_acceptance(said: Mapping[str, Any]) -> str:
+    although = f", although: {listed(said['findings'], 5)}" if said["findings"] else ""
+    return f"on {said['time'][:19]} {said['by']} accepted the log as it was ({said['reason']}){although}"
 
 
 def _in_bundles(stores: Stores) -> list[Checkpoint]:
@@ -97,12 +105,15 @@ def _in_bundles(stores: Stores) -> list[Checkpoint]:
 
 def tampered(found: Mapping[str, Any]) -> IntegrityError:
     """Return what to tell of a log in which something was found."""
-    said = [f"{_place(each)}{each['kind']}: {each['what']}" for each in found["findings"]]
     return IntegrityError(
         "E7960",
-        f"the audit log is not what was recorded: {listed(said, 5)}",
+        f"the audit log is not what was recorded: {listed(_told(found['findings']), 5)}",
         "keep a copy of the home, and restore from a backup; `ratchet audit accept` begins anew with what is right",
     )
+
+
+def _told(findings: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [f"{_place(each)}{each['kind']}: {each['what']}" for each in findings]
 
 
 def _place(finding: Mapping[str, Any]) -> str:
@@ -125,9 +136,13 @@ def check(stores: Stores) -> str:
 
 
 def accept_audit(settings: Settings, reason: str, by: str) -> dict[str, Any]:
-    """Begin anew with the log as it is, after it was restored from a backup; return {"last", "head", "reason", "by"}.
+    """Begin anew with the log as it is, after it was restored from a backup.
 
-    That checkpoints say something else can be accepted; that records were changed cannot.
+    That checkpoints say something else can be accepted; that records were changed cannot. What was found is signed with
+    the acceptance, and every later verification tells it.
+
+    Returns:
+        {"last", "head", "reason", "by", "findings": [TEXT]}.
 
     Raises:
         IntegrityError: E7960 the records are not what was recorded.
@@ -136,9 +151,10 @@ def accept_audit(settings: Settings, reason: str, by: str) -> dict[str, Any]:
     examined = tampering.examine(stores.audit.engine, stores.keyring.trust(), _in_bundles(stores))
     if examined.findings:
         raise tampered({"findings": [finding.model_dump() for finding in examined.findings]})
-    stores.seals.accept(reason=reason, by=by)
+    findings = _told(verified(stores)["findings"])[:MOST_ACCEPTED]
+    stores.seals.accept(reason=reason, by=by, findings=findings)
     stands = stores.audit.head()
-    return {"last": stands.sequence, "head": stands.head, "reason": reason, "by": by}
+    return {"last": stands.sequence, "head": stands.head, "reason": reason, "by": by, "findings": findings}
 
 
 # --- remove what is old --------------------------------------------------------------------------------------------
@@ -167,7 +183,9 @@ def prune_audit(settings: Settings, older_than: str | None, by: str) -> dict[str
         )  # fmt: skip
     check(stores)  # what is wrong must be seen before it is gone
     snapshot(stores, by=by)
-    before = (datetime.now(UTC) - timedelta(days=wanted)).isoformat(timespec="microseconds")
+    today = datetime.now(UTC)
+    age = timedelta(days=min(wanted, today.toordinal() - 1))  # there is no day before the first of the calendar
+    before = (today - age).isoformat(timespec="microseconds")
     found = stores.seals.prune(before, by=by)
     stores.seals.write()
     told = {"removed": 0, "carried": 0} if found is None else found.model_dump(exclude={"envelope"})

@@ -16,7 +16,7 @@ from registry.audit.log import AuditRecord
 
 Format = Literal["json", "csv"]
 COLUMNS = ("sequence", "time", "by", "kind", "model", "version", "body", "key", "digest", "previous", "hash")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 """How a cell begins that a spreadsheet would run."""
 
 
@@ -38,7 +38,8 @@ def read_audit(settings: Settings, asked: Asked, last: int) -> dict[str, Any]:
 def export_audit(settings: Settings, asked: Asked, format_: Format, out: Path | None) -> dict[str, Any]:
     """Write records as JSON lines or CSV to a file or to standard output; return {"format", "records", "path"}.
 
-    In CSV the body is JSON text, and a cell that a spreadsheet would run as a formula begins with an apostrophe.
+    In CSV the body is JSON text, a cell that a spreadsheet would run as a formula begins with an apostrophe, and
+    control characters are written as escapes.
 
     Raises:
         ExtractionError: E7033 a time is none.
@@ -74,7 +75,11 @@ WRITERS: dict[Format, Callable[[TextIO, Iterator[AuditRecord]], int]] = {"json":
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """Return a value as a cell that no spreadsheet runs and no terminal obeys: control characters as escapes."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return f"'{text}" if value.lstrip().startswith(FORMULA) or value.startswith(FORMULA) else text
 
 
 def _readable(record: AuditRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from flows.survey import Surveyed
 from registry.errors import CurationError, listed
+from registry.source_names import canonical_pattern, places
 from tasks.curation.policy import Kind
 from tasks.curation.redact import redact
 from tasks.extraction.brigading import Burst
@@ -23,16 +24,20 @@ DIGEST = "sha256:"
 
 
 class Bars:
-    """Tells whether a source may not teach, by its name and by the name that it goes by in a dataset."""
+    """Tells whether a source may not teach, however its name is spelled, also by that which it has in a dataset."""
 
     def __init__(self, standing: Standing, kinds: tuple[Kind, ...]) -> None:
-        self._standing, self._kinds = standing, kinds
-        self._by_digest = any(standing.bars(name) for name in standing.states if name.startswith(DIGEST))
+        allow = tuple(map(canonical_pattern, standing.policy.allow))
+        self._standing = standing._replace(policy=standing.policy.model_copy(update={"allow": allow}))
+        self._kinds = kinds
+        self._by_digest = any(standing.state(name) == "blocked" for name in standing.states if name.startswith(DIGEST))
 
     def __call__(self, source: str) -> bool:
         """Tell whether nothing of a source may be learned."""
-        standing = self._standing
-        return standing.bars(source) or (self._by_digest and standing.state(known_as(source, self._kinds)) == "blocked")
+        standing, (name, *above) = self._standing, places(source)
+        return standing.bars(name, above) or (
+            self._by_digest and any(standing.state(known_as(each, self._kinds)) == "blocked" for each in {source, name})
+        )
 
 
 @lru_cache(MOST_NAMES)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from flows.survey import FEATURE
 from registry.errors import CurationError
 from registry.records import ExampleCounts, SuspectedWords
+from registry.source_names import canonical
 from tasks.curation import near, scratch
 from tasks.curation.cluster import Pairs, distinct
 from tasks.curation.groups import NO_SIDE
@@ -209,11 +210,13 @@ def _within_shares(
     """
     if not standing.limits_shares:
         return _Fits(np.ones(len(rows), dtype=bool), np.zeros(len(rows), dtype=np.int64))
-    source, names = scratch.sources(parts)
+    source, spelled = scratch.sources(parts)
+    names: dict[str, int] = {}
+    source = np.array([names.setdefault(canonical(name), len(names)) for name in spelled], dtype=np.int64)[source]
     strata, of = scratch.strata(parts)
     domains = sorted({domain for domain, _ in of})
     domain = np.array([domains.index(each) for each, _ in of], dtype=np.int64)[strata[rows]]
-    found = limits(standing, names, source[rows], domain)
+    found = limits(standing, list(names), source[rows], domain)
     fixed = facts.side[remaining] != NO_SIDE
     kept = within(found, fixed, np.argsort(mixed(facts.id_key[remaining], seed), kind="stable"))
     if 10 * kept.keep.sum() < len(rows):

@@ -183,12 +183,23 @@ def approve(
         return
     summary = run_approve(settings, model=model, version=version, by=by, note=note, key=key)
     finish(summary, json_, "decision")
-    if summary["decision"] != "promoted":  # so that `ratchet approve ... && deploy` does not deploy
+    if (waits := _waits(summary)) is not None:
+        typer.echo(f"your approval is recorded; {model}/{version} is not promoted yet: {waits}", err=True)
+    elif summary["decision"] != "promoted":  # so that `ratchet approve ... && deploy` does not deploy
         raise PromotionError(
             "E7567",
             f"{model}/{version} is approved but not promoted: {_obstacle(summary)}",
             f"put right what stopped it; it is {summary['decision']} now (docs/operations.md says what to do then)",
         )
+
+
+def _waits(summary: dict[str, Any]) -> str | None:
+    """Return what a version waits for that lacks nothing but more people's approvals; None where it is otherwise."""
+    left = [gate for gate in summary["gates"] if gate["status"] != "PASS"]
+    people = next((gate for gate in left if gate["name"] == "human approval"), None)
+    if people is None or any(gate["status"] != "PENDING" or gate["name"] == "experiment" for gate in left):
+        return None
+    return str(people["reason"])
 
 
 def _obstacle(summary: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from flows.promotion import (
     approvals_in,
     current_evidence,
     decide_and_carry_out,
+    decisions_of,
     loadable,
     record_approval,
 )
@@ -22,6 +23,7 @@ from tasks.reporting.task import show_gates
 
 if TYPE_CHECKING:
     from flows.examination import Examination
+    from flows.stores import Stores
     from flows.training import Training
 
 
@@ -43,15 +45,13 @@ def decide(run: Run, training: Training, candidate: ModelVersion, examination: E
     actor = Actor(BY, job.run_id)
     with run.progress.step("decision"):
         evidence = _evidence(run, training, candidate, examination)
-        earlier = stores.history.decisions(job.model, candidate.version)
+        earlier = decisions_of(stores, job.model, candidate.version)
         if earlier and earlier[-1][1].report_digest == evidence.report_digest:
             decision, version = earlier[-1][0], stores.transitions.carry_out(*earlier[-1], actor)
         else:
             decision, version = decide_and_carry_out(stores, evidence, job.policy, actor)
         if decision.verdict == "pending_approval" and job.approve_as:
-            record_approval(
-                stores, job.model, candidate.version, Approving(job.approve_as.strip(), "learn --approve-as")
-            )
+            _approve_once(stores, job.model, candidate.version, Approving(job.approve_as.strip(), "learn --approve-as"))
             again = current_evidence(stores, job.model, candidate.version)
             decision, version = decide_and_carry_out(stores, again, job.policy, Actor(job.approve_as, job.run_id))
         if decision.verdict == "quarantined" and candidate.dataset is not None:
@@ -60,6 +60,13 @@ def decide(run: Run, training: Training, candidate: ModelVersion, examination: E
             blame(stores, job.policy.sources, (name, number), key, decision.reason)
     show_gates(job.model, candidate.version, decision.verdict, decision.gates)
     return Decided(decision=decision, version=version)
+
+
+def _approve_once(stores: Stores, model: str, version: str, given: Approving) -> None:
+    """Record an approval, unless a run that was killed recorded it already."""
+    counting = [each for each in approvals_in(stores).of(model, version) if each.refused is None]
+    if all(each.by != given.by for each in counting):
+        record_approval(stores, model, version, given)
 
 
 def _evidence(run: Run, training: Training, candidate: ModelVersion, examination: Examination) -> Evidence:

@@ -45,7 +45,7 @@ class Examination(Findings):
 def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -> Examination:
     """Examine a candidate against the champion, or against the frozen base where there is none."""
     job = run.job
-    champion = run.stores.models.champion(job.model)
+    champion = _compared_with(run, candidate)
     policies = [policy.model_dump(mode="json") for policy in (job.policy.validation, job.policy.promotion)]
     baseline = None if champion is None else (champion.version, champion.artifact_digest)
     key = content_key(
@@ -59,6 +59,16 @@ def examine_candidate(run: Run, dataset: BuildResult, candidate: ModelVersion) -
     run.stores.transitions.validated(job.model, candidate.version, found.report, found.readiness, Actor(BY, job.run_id))
     show_validation(job.model, found.report, found.readiness)
     return Examination(report=found.report, readiness=found.readiness, champion=champion)
+
+
+def _compared_with(run: Run, candidate: ModelVersion) -> ModelVersion | None:
+    """Return the version that serves; where that is the candidate itself, by a run that was killed, the one before."""
+    stores, model = run.stores, run.job.model
+    champion = stores.models.champion(model)
+    if champion is None or champion.version != candidate.version:
+        return champion
+    replaced = [decision.replaced for decision, _ in stores.history.decisions(model, candidate.version)]
+    return stores.models.get(model, replaced[-1]) if replaced and replaced[-1] is not None else None
 
 
 def _examine(run: Run, dataset: BuildResult, candidate: ModelVersion, champion: ModelVersion | None) -> Findings:

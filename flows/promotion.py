@@ -13,13 +13,17 @@ from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry import __version__
 from registry.errors import PromotionError, RatchetError
+from registry.names import same_person
 from registry.records import ApprovalRecord, Decision, Evidence, ModelVersion, Trial
 from registry.transitions import Actor
 from registry.trust import approvals as statements
 from registry.trust.approvals import Approvals
+from registry.trust.decisions import counting, sealed
+from registry.trust.statements import ATTEST
 from tasks.promotion import gates
 from tasks.promotion.approvals import check_may_approve
 from tasks.promotion.policy import PromotionPolicy
+from tasks.promotion.rules import rules_digest
 
 TRIAL, APPROVAL = "experiment", "human approval"
 """Gates that a version which is tried may still wait for."""
@@ -29,7 +33,9 @@ def decide_and_carry_out(
     stores: Stores, evidence: Evidence, policy: Policy, actor: Actor
 ) -> tuple[Decision, ModelVersion]:
     """Decide from evidence, then do what the decision says; return it and the version as it is then."""
-    decision = gates.decide(evidence, policy.promotion).model_copy(update={"code_version": __version__})
+    made_by = {"code_version": __version__, "rules": rules_digest()}
+    decision = gates.decide(evidence, policy.promotion).model_copy(update=made_by)
+    decision = sealed(stores.keyring.own(), decision)
     return decision, stores.transitions.carry_out(decision, evidence, actor)
 
 
@@ -90,11 +96,14 @@ def record_approval(stores: Stores, model: str, version: str, given: Approving) 
         envelope = given.signed or sign_approval(stores, model, version, given)
         asked = approvals.asked(model, version, evidence.artifact_digest, evidence.report_digest)
         approval = approvals.read(envelope, asked, rules.approval_days)
-        if approval.by != given.by:
+        if not same_person(approval.by, given.by):
             raise PromotionError(
                 "E7543", f"the approval is that of {approval.by}, not of {given.by}", "name who signed it with --by"
             )
-        check_may_approve(approval.by, evidence.trained_by, rules, f"{model}/{version}")
+        for started in trainers(stores, model, version, evidence):
+            check_may_approve(approval.by, started, rules, f"{model}/{version}")
+        if rules.approvers:
+            stores.keyring.check_vouched(approvals.key_of(envelope), approval.by)
         return approvals.record(envelope)
 
     return stores.transitions.approve(model, version, record)
@@ -110,9 +119,11 @@ def sign_approval(stores: Stores, model: str, version: str, given: Approving) ->
     """
     stores.models.get(model, version)
     evidence, rules = _last_evidence(stores, model, version), policy_of(stores, model, version).promotion
-    check_may_approve(given.by, evidence.trained_by, rules, f"{model}/{version}")
+    for started in trainers(stores, model, version, evidence):
+        check_may_approve(given.by, started, rules, f"{model}/{version}")
     asked = approvals_in(stores).asked(model, version, evidence.artifact_digest, evidence.report_digest)
-    signer = stores.keyring.person(given.by, given.key or stores.settings.approver_key)
+    key = given.key or stores.settings.approver_key
+    signer = stores.keyring.person(given.by, key, first_use=not rules.approvers)
     return statements.signed(signer, asked, given.note, rules.approval_days)
 
 
@@ -124,7 +135,7 @@ def approvals_in(stores: Stores) -> Approvals:
 def check_compared(stores: Stores, model: str, version: str) -> None:
     """Refuse a version that waits, once another one serves than the one that it was examined against."""
     found, champion = stores.models.get(model, version), stores.models.champion(model)
-    decisions = stores.history.decisions(model, version)
+    decisions = decisions_of(stores, model, version)
     if found.stage != "staging" or champion is None or champion.version == version or not decisions:
         return
     report = decisions[-1][1].report
@@ -154,15 +165,34 @@ def current_evidence(stores: Stores, model: str, version: str) -> Evidence:
     )
 
 
+def decisions_of(stores: Stores, model: str, version: str | None = None) -> list[tuple[Decision, Evidence]]:
+    """Return the decisions about a model, or one version of it, whose signature counts, oldest first."""
+    records = stores.audit.records(kind="decision", model=model)
+    return counting((each for each in records if version in {None, each.version}), stores.keyring.trust())
+
+
+def trainers(stores: Stores, model: str, version: str, evidence: Evidence) -> list[str | None]:
+    """Return who started the training of a version: as the last decision has it, and as it was first attested."""
+    bundles = stores.bundles.of(model, version)
+    first = next((each for each in bundles if each.action == ATTEST and each.problem is None), None)
+    return [evidence.trained_by, str(first.predicate["by"])] if first is not None else [evidence.trained_by]
+
+
 def _last_evidence(stores: Stores, model: str, version: str) -> Evidence:
-    decisions = stores.history.decisions(model, version)
-    if not decisions:
+    decisions = decisions_of(stores, model, version)
+    if decisions:
+        return decisions[-1][1]
+    if stores.history.decisions(model, version):
         raise PromotionError(
             "E7560",
-            f"nothing was decided about {model} version {version} yet",
-            "let `ratchet learn` finish: it examines the version first",
+            f"no decision about {model} version {version} counts: none has a signature that does",
+            "see `ratchet audit verify`; learn it anew, with another --seed, and a new version is decided about",
         )
-    return decisions[-1][1]
+    raise PromotionError(
+        "E7560",
+        f"nothing was decided about {model} version {version} yet",
+        "let `ratchet learn` finish: it examines the version first",
+    )
 
 
 def _tainted(stores: Stores, version: ModelVersion) -> str | None:
@@ -232,7 +262,7 @@ def policy_of(stores: Stores, model: str, version: str) -> Policy:
 
     path = stores.models.tracking.artifact(stores.models.get(model, version).run_id, "policy.json")
     policy = Policy.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    decisions = stores.history.decisions(model, version)
+    decisions = decisions_of(stores, model, version)
     if not decisions or not decisions[-1][0].policy:
         return policy
     return policy.model_copy(update={"promotion": PromotionPolicy.model_validate(decisions[-1][0].policy)})

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from flows.settings import Settings
 from flows.stores import open_stores
 from registry.datasets import DatasetStore
-from registry.errors import PromotionError, TrainingError
+from registry.errors import IntegrityError, PromotionError, TrainingError
 from registry.records import Conversation, Decision, Evidence
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -51,12 +51,13 @@ def show_model(settings: Settings, model: str, events: int) -> dict[str, Any]:
         if not versions:
             stores.models.get(name, "champion")  # says which models there are
         return {"model": name, "versions": versions}
+    from flows.promotion import decisions_of
     from registry import lineage
 
     version = stores.models.get(name, wanted)
     behind = lineage.of_version(version, stores.datasets)
     rows = lineage.events_of(version, stores.datasets).slice(0, events).to_pylist() if events else []
-    decided = stores.history.decisions(name, version.version)
+    decided = decisions_of(stores, name, version.version)
     approved = _approved_by(*decided[-1]) if decided else []
     return {
         **version.model_dump(mode="json"),
@@ -111,14 +112,19 @@ def event_lineage(settings: Settings, event_id: str) -> dict[str, Any]:
 
 
 def list_datasets(settings: Settings) -> dict[str, Any]:
-    """Return the manifests of all dataset versions, without their per-file parts."""
+    """Return the manifests of all dataset versions, without their per-file parts; `damaged` says what one has."""
     store = dataset_store(settings)
     kept = ("name", "version", "digest", "parent", "splits", "redacted", "exact_duplicates", "near_duplicates")
     rows = []
     for name in store.names():
         for version in store.versions(name):
-            manifest = store.manifest(name, version).model_dump(mode="json")
-            rows.append({key: manifest[key] for key in kept} | {"path": str(store.path(name, version))})
+            place = {"path": str(store.path(name, version)), "damaged": None}
+            try:
+                manifest = store.manifest(name, version).model_dump(mode="json")
+            except IntegrityError as error:
+                manifest = dict.fromkeys(kept) | {"name": name, "version": version}
+                place["damaged"] = str(error)
+            rows.append({key: manifest[key] for key in kept} | place)
     return {"datasets": rows}
 
 

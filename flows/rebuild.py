@@ -65,6 +65,8 @@ class Again(NamedTuple):
     rebuilt: str | None
     """Digest of what was made; None where nothing could be."""
     inputs: int
+    same: bool
+    """Whether what was made is what is stored."""
     outcome: str
     """`the same`, or what is different."""
 
@@ -101,7 +103,8 @@ def rebuild_dataset(settings: Settings, dataset: str, events: Sequence[str]) -> 
         events: Where inputs lie now that were moved, or that came from standard input.
 
     Returns:
-        {"name", "version", "same", "versions": [{"version", "digest", "rebuilt", "inputs", "outcome"}]}, oldest first.
+        {"name", "version", "same", "versions": [{"version", "digest", "rebuilt", "inputs", "same", "outcome"}],
+        "unused"}, oldest first; `unused` are the files that were named and are none of the inputs.
 
     Raises:
         CurationError: E7211 there is no such version, E7270 it names none.
@@ -123,8 +126,9 @@ def rebuild_dataset(settings: Settings, dataset: str, events: Sequence[str]) -> 
     return {
         "name": name,
         "version": chain[-1].version,
-        "same": all(each.digest == each.rebuilt for each in again),
+        "same": all(each.same for each in again),
         "versions": [each._asdict() for each in again],
+        "unused": [item.name for digest, item in given.items() if digest not in _inputs_of(stores, chain)],
     }
 
 
@@ -135,15 +139,14 @@ def check_same(rebuilt: dict[str, Any]) -> None:
         IntegrityError: E7974 with all of them.
     """
     wrong = [
-        f"{rebuilt['name']}/{each['version']}: {each['outcome']}"
-        for each in rebuilt["versions"]
-        if each["digest"] != each["rebuilt"]
+        f"{rebuilt['name']}/{each['version']}: {each['outcome']}" for each in rebuilt["versions"] if not each["same"]
     ]
     if wrong:
         raise IntegrityError(
             "E7974",
             f"not all can be made again: {listed(wrong)}",
-            "name the files where they lie now: `ratchet rebuild DATASET FILES`; what was erased cannot come back",
+            "name the files as they were then, wherever they lie now: `ratchet rebuild DATASET FILES`; what was erased "
+            "cannot come back, and what is stored damaged comes from a backup",
         )
 
 
@@ -152,6 +155,20 @@ def _chain(store: DatasetStore, manifest: DatasetManifest | None) -> Iterator[Da
     while manifest is not None:
         yield manifest
         manifest = store.manifest(manifest.name, manifest.parent) if manifest.parent is not None else None
+
+
+def _noted(stores: Stores, manifest: DatasetManifest) -> NotedInputs | None:
+    """Return what was recorded of how a version was made."""
+    for note in reversed(stores.history.notes(NOTE, manifest.name)):
+        if note.version == manifest.version and note.body.get("digest") == manifest.digest:
+            return NotedInputs.model_validate(note.body)
+    return None
+
+
+def _inputs_of(stores: Stores, chain: Sequence[DatasetManifest]) -> set[str]:
+    """Return the digests of all inputs of these versions."""
+    noted = (_noted(stores, manifest) for manifest in chain)
+    return {item.digest for each in noted if each is not None for item in each.inputs}
 
 
 class _Missing(Exception):
@@ -169,7 +186,7 @@ class _Rebuild:
 
     def run(self, manifest: DatasetManifest) -> Again:
         """Make a version again; where that cannot be done the stored one takes its place for those above it."""
-        noted, rebuilt = self._noted(manifest), None
+        noted, rebuilt = _noted(self.stores, manifest), None
         try:
             if noted is None:
                 raise _Missing("what it was made of was not recorded, or was erased")
@@ -184,12 +201,17 @@ class _Rebuild:
             self._take_stored(manifest)
         if self.stores.datasets.erased(manifest) is not None and rebuilt != manifest.digest:
             outcome += "; examples were erased from it"
-        return Again(manifest.version, manifest.digest, rebuilt, len(noted.inputs) if noted else 0, outcome)
+        if (damage := self._damage(manifest)) is not None:
+            outcome = f"what is stored is damaged: {damage}; its events make {outcome}" if rebuilt else damage
+        same = rebuilt == manifest.digest and damage is None
+        return Again(manifest.version, manifest.digest, rebuilt, len(noted.inputs) if noted else 0, same, outcome)
 
-    def _noted(self, manifest: DatasetManifest) -> NotedInputs | None:
-        for note in reversed(self.stores.history.notes(NOTE, manifest.name)):
-            if note.version == manifest.version and note.body.get("digest") == manifest.digest:
-                return NotedInputs.model_validate(note.body)
+    def _damage(self, manifest: DatasetManifest) -> str | None:
+        """Say how the files that are stored differ from their digests."""
+        try:
+            self.stores.datasets.load(manifest.name, manifest.version)
+        except IntegrityError as error:
+            return error.what
         return None
 
     def _build(self, manifest: DatasetManifest, noted: NotedInputs) -> BuildResult:
@@ -224,14 +246,16 @@ class _Rebuild:
     def _file(self, noted: NotedInput) -> Input:
         if noted.digest in self.given:
             return self.given[noted.digest]
+        none = f", and none of the {len(self.given)} files that were named is what it was" if self.given else ""
+        was = f" (its digest was {noted.digest[:12]})"
         if noted.path is None:
-            raise _Missing("standard input was not kept: name a file that holds it")
+            raise _Missing(f"standard input was not kept{was}{none or ': name a file that holds it'}")
         path = self.stores.home.root / noted.path  # an absolute path stays one
         if not path.is_file():
-            raise _Missing(f"{noted.name} is gone")
+            raise _Missing(f"{noted.name} is gone{was if none else ''}{none}")
         item = Input(str(path), noted.name, path.stat().st_size)
         if input_digests([item]) != [noted.digest]:
-            raise _Missing(f"{noted.name} was changed since")
+            raise _Missing(f"{noted.name} was changed since{was if none else ''}{none}")
         return item
 
     def _window(self, manifest: DatasetManifest, noted: NotedInput) -> Input:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from flows.promotion import policy_of
 from flows.queries import reference
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
@@ -17,12 +16,18 @@ from registry import __version__
 from registry.audit.chain import ERASED
 from registry.audit.log import AuditRecord
 from registry.errors import IntegrityError, PromotionError
-from registry.records import Evidence, Record, canonical_digest, canonical_json
+from registry.records import Evidence, Record, canonical_json
+from registry.trust.decisions import SEAL, digest_of_evidence, opened_decision
+from registry.trust.envelopes import Signed
 from registry.trust.statements import Bundle
 from tasks.promotion.gates import decide
 from tasks.promotion.policy import PromotionPolicy
+from tasks.promotion.rules import rules_digest
 
 NUMBER = re.compile(r"[0-9]{1,18}")
+ABSENT = "nothing"
+SHOWN = 160
+"""Characters of a value that a message shows."""
 UNTOUCHED = frozenset({"production", "quarantine", "archived"})
 """Stages from which a decision may have moved nothing, so that there was nothing to sign."""
 
@@ -41,9 +46,12 @@ class Replayed(Record):
     code_version: str
     """Of the Ratchet that decided; empty where that was not recorded yet."""
     code_version_now: str
-    signed_by: str | None
-    """Whose signature is under what followed from it; None where nothing did, or where that was before signatures."""
-    key_id: str | None
+    rules: str
+    """sha256 of the code that decided; empty where that was not recorded yet."""
+    rules_now: str
+    signed_by: str
+    """Whose signature is under it."""
+    key_id: str
 
 
 class Difference(NamedTuple):
@@ -78,7 +86,7 @@ def replay_decision(settings: Settings, which: str) -> dict[str, Any]:
     body = _whole(record)
     decision = body["decision"]
     _compare(stores, record, body)
-    bundle = _bundle(stores, record, body)
+    signed = _signed(stores, record, body)
     replayed = Replayed(
         model=record.model,
         version=record.version,
@@ -89,8 +97,10 @@ def replay_decision(settings: Settings, which: str) -> dict[str, Any]:
         evidence_digest=decision["evidence_digest"],
         code_version=decision.get("code_version", ""),
         code_version_now=__version__,
-        signed_by=bundle.signed.identity if bundle is not None and bundle.signed is not None else None,
-        key_id=bundle.signed.key_id if bundle is not None and bundle.signed is not None else None,
+        rules=decision.get("rules", ""),
+        rules_now=rules_digest(),
+        signed_by=signed.identity,
+        key_id=signed.key_id,
     )
     return replayed.model_dump()
 
@@ -129,9 +139,10 @@ def _whole(record: AuditRecord) -> dict[str, Any]:
         body: dict[str, Any] = json.loads(record.body)
         if hashlib.sha256(record.body.encode()).hexdigest() != record.digest:
             problem = "its text is not that of its digest"
-        elif canonical_digest(_finite(body["evidence"])) != body["decision"]["evidence_digest"]:
+        elif digest_of_evidence(body["evidence"]) != body["decision"]["evidence_digest"]:
             problem = "its evidence is not that of its digest"
         Evidence.model_validate(body["evidence"])
+        PromotionPolicy.model_validate(body["decision"]["policy"])
     except (ValueError, LookupError, TypeError) as error:
         problem = problem or f"it cannot be read: {' '.join(str(error).split())[:160]}"
     if problem is not None:
@@ -143,63 +154,101 @@ def _whole(record: AuditRecord) -> dict[str, Any]:
     return body
 
 
-def _finite(value: Any) -> Any:
-    """Return a value as digests are taken of it: numbers that are none are null there."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 # --- deciding again ------------------------------------------------------------------------------------------------
 
 
 def _compare(stores: Stores, record: AuditRecord, body: Mapping[str, Any]) -> None:
-    recorded, policy = body["decision"], body["decision"].get("policy")
-    if policy:
-        rules = PromotionPolicy.model_validate(policy)
-    else:  # recorded before the policy was part of it
-        rules = policy_of(stores, record.model, record.version).promotion
-    again = decide(Evidence.model_validate(body["evidence"]), rules).model_dump(mode="json")
+    recorded = {name: value for name, value in body["decision"].items() if name != SEAL}
+    policy = recorded["policy"]
+    evidence = Evidence.model_validate(body["evidence"])
+    again = decide(evidence, PromotionPolicy.model_validate(policy)).model_dump(mode="json", exclude={SEAL})
     # What a later Ratchet added to evidence and policy is not in the record, whose digest was looked at above.
-    again |= {"evidence_digest": recorded["evidence_digest"], "code_version": recorded.get("code_version", "")}
-    again["policy"] = {name: value for name, value in again["policy"].items() if name in (policy or {})}
-    again = {name: value for name, value in again.items() if name in recorded or policy}
+    again |= {name: recorded[name] for name in ("evidence_digest", "code_version", "rules") if name in recorded}
+    again["policy"] = {name: value for name, value in again["policy"].items() if name in policy}
+    again = {name: value for name, value in again.items() if name in recorded or name != "rules"}
     if canonical_json(again) == canonical_json(recorded):
         return
     found = difference(recorded, again)
-    by = recorded.get("code_version") or "an older Ratchet"
-    todo = f"it was made by {by}, and this is {__version__}: replay it there" if by != __version__ else (
-        "the record or the rules were changed: see `ratchet audit verify`"
-    )  # fmt: skip
+    was, now_ = _told(found)
     raise IntegrityError(
         "E7971",
         f"deciding again on {record.model}/{record.version} gives another decision than {record.sequence}: "
-        f"{found.path} was {_short(found.recorded)}, is {_short(found.again)}",
-        todo,
+        f"{found.path} was {was}, is {now_}",
+        _why(stores, body),
+    )
+
+
+def _why(stores: Stores, body: Mapping[str, Any]) -> str:
+    """Say what makes another decision of the same evidence: a changed record, or other rules."""
+    try:
+        opened_decision(stores.keyring.trust(), body)
+    except IntegrityError as error:
+        return f"the record was changed: {error.what}; see `ratchet audit verify`"
+    decision = body["decision"]
+    by, rules = decision["code_version"], decision["rules"]
+    if rules == rules_digest():
+        return "its signature counts and the rules are the same: say so to who keeps Ratchet"
+    return (
+        f"other rules decided it: Ratchet {by} with rules {rules[:12]}, and this is {__version__} with rules "
+        f"{rules_digest()[:12]}; the record is as it was signed, replay it with that Ratchet"
     )
 
 
 def difference(recorded: Any, again: Any, path: str = "") -> Difference:
-    """Return where two JSON values differ first, in the order of their keys."""
+    """Return where two JSON values differ first: objects in the order of their keys, lists in theirs.
+
+    The elements of a list that all have a name, such as gates, are compared by it.
+    """
     if isinstance(recorded, dict) and isinstance(again, dict):
         for name in sorted({*recorded, *again}):
-            if recorded.get(name) != again.get(name) or (name in recorded) != (name in again):
-                return difference(recorded.get(name), again.get(name), f"{path}.{name}" if path else name)
-    if isinstance(recorded, list) and isinstance(again, list) and len(recorded) == len(again):
-        for place, (one, other) in enumerate(zip(recorded, again, strict=True)):
+            if recorded.get(name, ABSENT) != again.get(name, ABSENT):
+                below = f"{path}.{name}" if path else name
+                return difference(recorded.get(name, ABSENT), again.get(name, ABSENT), below)
+    if isinstance(recorded, list) and isinstance(again, list):
+        for name, one, other in _paired(recorded, again):
             if one != other:
-                return difference(one, other, f"{path}[{place}]")
+                return difference(one, other, f"{path}[{name}]")
     return Difference(path, recorded, again)
 
 
-def _short(value: Any) -> str:
-    text = canonical_json(value)
-    return text if len(text) <= 160 else f"{text[:160]}…"
+def _paired(recorded: list[Any], again: list[Any]) -> Iterator[tuple[object, Any, Any]]:
+    """Yield the elements of two lists that belong together: (name or place, one, other), or `ABSENT`."""
+    both = [{each.get("name") if isinstance(each, dict) else None: each for each in side} for side in (recorded, again)]
+    named = all(None not in side and len(side) == len(of) for side, of in zip(both, (recorded, again), strict=True))
+    if named:
+        yield from ((name, both[0].get(name, ABSENT), both[1].get(name, ABSENT)) for name in {**both[0], **both[1]})
+        yield from ((place, *names) for place, names in enumerate(zip(*both, strict=True)))  # another order
+    else:
+        pairs = itertools.zip_longest(recorded, again, fillvalue=ABSENT)
+        yield from ((place, *pair) for place, pair in enumerate(pairs))
+
+
+def _told(found: Difference) -> tuple[str, str]:
+    """Return both values as a message says them; of long ones the part from where they differ."""
+    both = [str(each) if each == ABSENT else canonical_json(each) for each in (found.recorded, found.again)]
+    same = next((at for at, (one, other) in enumerate(zip(*both, strict=False)) if one != other), 0)
+    start = max(0, same - SHOWN // 4) if max(map(len, both)) > SHOWN else 0
+    cut = [f"{'…' if start else ''}{text[start : start + SHOWN]}{'…' if len(text) > start + SHOWN else ''}"
+           for text in both]  # fmt: skip
+    return cut[0], cut[1]
 
 
 # --- its signature -------------------------------------------------------------------------------------------------
+
+
+def _signed(stores: Stores, record: AuditRecord, body: Mapping[str, Any]) -> Signed:
+    """Return the signature under a decision, once what followed from it proved to say the same."""
+    if body["decision"].get(SEAL):
+        try:
+            signed = opened_decision(stores.keyring.trust(), body)
+        except IntegrityError as error:
+            raise _unsigned(record, error.what) from None
+        _bundle(stores, record, body)
+        return signed
+    bundle = _bundle(stores, record, body)
+    if bundle is None or bundle.signed is None:
+        raise _unsigned(record, "nobody signed it")
+    return bundle.signed
 
 
 def _bundle(stores: Stores, record: AuditRecord, body: Mapping[str, Any]) -> Bundle | None:
@@ -219,7 +268,7 @@ def _bundle(stores: Stores, record: AuditRecord, body: Mapping[str, Any]) -> Bun
     bad = [bundle for bundle in bundles if bundle.problem is not None]
     if bad:
         raise _unsigned(record, f"bundle {bad[-1].sequence} does not count: {getattr(bad[-1].problem, 'what', '')}")
-    if evidence["stage"] in UNTOUCHED or not decision.get("code_version"):
+    if evidence["stage"] in UNTOUCHED:
         return None
     raise _unsigned(record, "no bundle is about it, as if nothing had followed from it")
 

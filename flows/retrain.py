@@ -14,7 +14,7 @@ from flows.audit import sealing
 from flows.experiments import STAGES, start_experiment
 from flows.learn import learn
 from flows.policy import Policy, chosen_file, load_policy
-from flows.promotion import not_tried_because, restore_champion
+from flows.promotion import decisions_of, not_tried_because, restore_champion
 from flows.settings import Settings, load_settings
 from flows.stores import Stores, open_stores
 from flows.triggers import NOTHING, RETRAINED, Plan, agent_of, look, write_down
@@ -143,7 +143,10 @@ def _try(stores: Stores, rules: Policy, model: str, version: str, by: str) -> Tr
     One that is to serve is put before live users only where nothing but the experiment and a person's yes is missing. A
     shadow serves nobody.
     """
-    decision, evidence = stores.history.decisions(model, version)[-1]
+    decided = decisions_of(stores, model, version)
+    if not decided:
+        return Tried()
+    decision, evidence = decided[-1]
     champion = stores.models.champion(model)
     awaited = evidence.trial is not None and evidence.trial.status == "awaited"
     if not awaited or champion is None or champion.version != evidence.champion:
@@ -171,7 +174,7 @@ def _try_waiting(stores: Stores, rules: Policy, model: str, by: str) -> Tried:
     if any(each.state == "running" for each in experiments):
         return Tried()
     tried = {arm.version for each in experiments for arm in each.arms}
-    decided = {decision.version for decision, _ in stores.history.decisions(model)}
+    decided = {decision.version for decision, _ in decisions_of(stores, model)}
     known = {version.version for version in stores.models.versions(model)}
     held = None
     for version in sorted(known & decided - tried, key=int, reverse=True):

@@ -293,12 +293,14 @@ def show_datasets(summary: dict[str, Any]) -> None:
         return
     rows = table("dataset", "train", "validation", "test", "parent", "digest", right=("train", "validation", "test"))
     for each in summary["datasets"]:
-        splits = each["splits"]
+        splits, sizes = each["splits"] or {}, ("train", "validation", "test")
         rows.add_row(
-            f"{each['name']}/{each['version']}", *(f"{splits[name]:,}" for name in ("train", "validation", "test")),
-            each["parent"] or "–", each["digest"][:12],
+            f"{each['name']}/{each['version']}", *(f"{splits[name]:,}" if name in splits else "?" for name in sizes),
+            each["parent"] or "–", "damaged" if each["damaged"] else each["digest"][:12],
         )  # fmt: skip
     console().print(rows)
+    for each in filter(None, (row["damaged"] for row in summary["datasets"])):
+        console().print(plain(each), soft_wrap=True)
 
 
 def show_stats(summary: dict[str, Any]) -> None:

@@ -62,6 +62,14 @@ def show_verification(found: dict[str, Any]) -> None:
         out.print(f"note: {plain(note)}", style="yellow", soft_wrap=True)
 
 
+def show_acceptance(done: dict[str, Any]) -> None:
+    """Print what was accepted."""
+    out = console()
+    for each in done["findings"]:
+        out.print(f"accepted: {plain(each)}", style="yellow", soft_wrap=True)
+    out.print(f"the audit log is accepted as it is, with {done['last']} as its last record", soft_wrap=True)
+
+
 def show_pruning(done: dict[str, Any]) -> None:
     """Print what was removed."""
     out = console()
@@ -98,6 +106,10 @@ SAYS: dict[str, Callable[[dict[str, Any]], str]] = {
     "decision": lambda body: f"{body['decision']['verdict'].replace('_', ' ')}: {body['decision']['reason']}",
     "source_state": lambda body: f"{body['source']}: {body['state']}",
     "bundle": lambda body: f"{body['action']}, signed",
+    "intent": lambda body: "about to be done, by its digest",
+    "closure": lambda body: f"an intent was closed: {body['outcome']}",
+    "run": lambda body: f"run {body['run_id']} {body['event']}",
+    "experiment_event": lambda body: f"{body['experiment']}: {body['event']}",
     "snapshot": _models,
     "settings": lambda body: f"changed: {', '.join(body['changed'])}",
     "prune": lambda body: f"records {body['first']} to {body['last']} were removed",

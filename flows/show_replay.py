@@ -17,16 +17,12 @@ def show_replay(summary: dict[str, Any]) -> None:
     out.print(plain(summary["reason"]), style="bright_black")
     out.print("made again from its evidence and its policy: the same, byte for byte")
     out.print(f"evidence   {summary['evidence_digest']}", soft_wrap=True)
-    out.print(f"signed by  {_signature(summary)}", soft_wrap=True)
-    if summary["code_version"] != summary["code_version_now"]:
-        by = f"by Ratchet {summary['code_version']}" if summary["code_version"] else "before versions were recorded"
-        out.print(f"decided {by}, made again by {summary['code_version_now']}")
-
-
-def _signature(summary: dict[str, Any]) -> str:
-    if summary["signed_by"] is None:
-        return "nobody: nothing followed from it, or it was made before decisions were signed"
-    return f"{plain(summary['signed_by'])}, key {summary['key_id']}"
+    out.print(f"signed by  {plain(summary['signed_by'])}, key {summary['key_id']}", soft_wrap=True)
+    if (summary["code_version"], summary["rules"]) != (summary["code_version_now"], summary["rules_now"]):
+        then, now = (
+            f"Ratchet {summary[f'code_version{of}']} with rules {summary[f'rules{of}'][:12]}" for of in ("", "_now")
+        )
+        out.print(f"decided by {then}, made again by {now}: they agree", soft_wrap=True)
 
 
 def show_rebuild(summary: dict[str, Any]) -> None:
@@ -37,3 +33,5 @@ def show_rebuild(summary: dict[str, Any]) -> None:
             f"{summary['name']}/{each['version']}", str(each["inputs"]), each["digest"][:12], plain(each["outcome"])
         )  # fmt: skip
     console().print(rows)
+    for name in summary["unused"]:
+        console().print(f"not used: {plain(name)} is none of its inputs as they were", soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from flows.show import console, number, plain, table
+from registry.source_names import shown
 
 COLOURS = {"trial": "yellow", "trusted": "green", "probation": "yellow", "blocked": "red"}
 LONGEST = 300
@@ -27,8 +28,9 @@ def show_list(summary: dict[str, Any]) -> None:
         column.no_wrap = True  # names fold where the terminal is narrow
     for row in summary["sources"]:
         made.add_row(
-            plain(row["source"][:LONGEST]), Text(row["state"], style=COLOURS[row["state"]]), f"{row['score']:.2f}",
-            number(row["examples"]), f"{row['harm']:.1f}", number(row["blocked_attempts"]),
+            plain(shown(row["source"][:LONGEST])), Text(row["state"], style=COLOURS[row["state"]]),
+            f"{row['score']:.2f}", number(row["examples"]), f"{row['harm']:.1f}",
+            number(row["blocked_attempts"]),
         )  # fmt: skip
     out.print(made)
     out.print()
@@ -39,10 +41,11 @@ def show_list(summary: dict[str, Any]) -> None:
 def show_one(summary: dict[str, Any]) -> None:
     """Print a source and its newest lines."""
     out = console()
-    out.print(plain(summary["source"]), style="bold", soft_wrap=True)
+    out.print(plain(shown(summary["source"])), style="bold", soft_wrap=True)
     out.print(f"  {summary['state']}, score {summary['score']:.2f}: {plain(summary['why'])}", soft_wrap=True)
     said = ", ".join(f"{name} {summary[name]:,.1f}" for name in ("good", "poor", "harm"))
     out.print(f"  {summary['examples']:,} examples in {summary['runs']:,} runs: {said}", soft_wrap=True)
+    _below(summary)
     if summary["blocked_attempts"]:
         out.print(f"  {summary['blocked_attempts']:,} events left out, as it may not teach", soft_wrap=True)
     out.print()
@@ -57,6 +60,13 @@ def show_change(summary: dict[str, Any]) -> None:
     """Print what a person decided."""
     out = console()
     before = f", was {summary['before']}" if summary["before"] else ""
-    out.print(f"{plain(summary['source'])} is {summary['state']} from now on{before}", soft_wrap=True)
+    out.print(f"{plain(shown(summary['source']))} is {summary['state']} from now on{before}", soft_wrap=True)
+    _below(summary)
     if summary["state"] == "blocked":
         out.print("what it brought leaves the next version of each dataset: run `ratchet learn` again", soft_wrap=True)
+
+
+def _below(summary: dict[str, Any]) -> None:
+    if summary["below"]:
+        block = plain(shown(summary["below"]))
+        console().print(f"  it teaches nothing all the same: it lies below {block}, which is blocked", soft_wrap=True)

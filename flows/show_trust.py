@@ -51,13 +51,18 @@ def show_verified(found: dict[str, Any]) -> None:
     rows = {
         "files": size,
         "signed": f"{_minute(found['time'])} by {found['signed_by']} with the key {found['key_id'][:SHOWN]}",
-        "trained": f"on {found['dataset']} by {found['trained_by']}",
+        "trained": f"on {found['dataset']} by {found['trained_by'] or 'nobody that is known'}",
     }
+    if found["attested_by"] != found["trained_by"]:
+        rows["looked at"] = f"by {found['attested_by']}: {found['reason']}"
+    if found["served_by"]:
+        rows["served"] = f"elsewhere, by {found['served_by']}, as signed"
     decision = found["decision"]
     if decision is not None:
+        revoked = "" if decision["counts"] else " (the key that signed this was revoked since)"
         approved = ", ".join(approval["by"] for approval in decision["approvals"]) or "nobody"
         rows |= {
-            "decided": f"{_minute(decision['time'])} {decision['verdict']}: {decision['reason']}",
+            "decided": f"{_minute(decision['time'])} {decision['verdict']}: {decision['reason']}{revoked}",
             "approved": f"by {approved}",
             "replaced": f"version {decision['replaced']}" if decision["replaced"] else "nothing",
         }

@@ -16,6 +16,7 @@ from flows.audit import sealing
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
 from registry.records import SPLITS, canonical_digest
+from registry.source_names import canonical, places
 from registry.sources import NewLine, SourceLine, Sources
 from tasks.sources.lifecycle import Evidence, State, judge, score, seen_in_run
 from tasks.sources.policy import SourcePolicy
@@ -63,7 +64,8 @@ def standing_of(stores: Stores, name: str, version: str) -> Standing | None:
     """Return the standing by which a dataset version was made; None where it changed nothing."""
     for note in reversed(stores.history.notes(NOTE, name)):
         if note.version == version:
-            return Standing(SourcePolicy.model_validate(note.body["policy"]), note.body["states"])
+            states = {canonical(source): state for source, state in note.body["states"].items()}
+            return Standing(SourcePolicy.model_validate(note.body["policy"]), states)
     return None
 
 
@@ -138,7 +140,7 @@ def judged(
 
 
 def decided(path: Path) -> dict[str, Counter[tuple[str, tuple[str, ...]]]]:
-    """Return how many examples of each source were decided in which way, for which reasons.
+    """Return how many examples of each source, by its canonical name, were decided in which way, for which reasons.
 
     Args:
         path: `decisions.parquet` of a run, a file or a folder.
@@ -149,6 +151,7 @@ def decided(path: Path) -> dict[str, Counter[tuple[str, tuple[str, ...]]]]:
         table = pa.table({"source": batch["event_source"], "decision": batch["decision"], "reasons": reasons})
         grouped = table.group_by(["source", "decision", "reasons"]).aggregate([([], "count_all")])
         for source, decision, names, count in zip(*(column.to_pylist() for column in grouped.columns), strict=True):
+            source = canonical(source)
             if source in counts or len(counts) < MOST_COUNTED:
                 counts.setdefault(source, Counter())[decision, tuple(names.split("\n") if names else ())] += count
     return counts
@@ -188,7 +191,8 @@ def _brought(stores: Stores, name: str, version: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for split in SPLITS:
         found = stores.datasets.read(name, version, split, ["event_source"])["event_source"].value_counts()
-        counts.update({each["values"]: each["counts"] for each in found.to_pylist()})
+        for each in found.to_pylist():
+            counts[canonical(each["values"])] += each["counts"]
     return counts
 
 
@@ -210,15 +214,17 @@ def show_source(settings: Settings, source: str) -> dict[str, Any]:
     Raises:
         CurationError: E7237 nothing is.
     """
-    lines = register(open_stores(settings).settings).of(source)
+    known = register(open_stores(settings).settings)
+    lines = known.of(source)
     told = [{"sequence": line.sequence, "time": line.time, "state": line.state, "by": line.by, **line.body}
             for line in lines]  # fmt: skip
-    return {**_row(lines[-1]), "lines": told}
+    return {**_row(lines[-1]), "below": _blocked_above(known, source), "lines": told}
 
 
 def set_source(settings: Settings, source: str, state: State, by: str, reason: str) -> dict[str, Any]:
     """Put a source into a state in a person's name. What was known of it counts no more: it begins anew from there."""
     stores = open_stores(settings)
+    source = canonical(source)
 
     def lines(current: dict[str, SourceLine]) -> list[NewLine]:
         line = current.get(source)
@@ -231,8 +237,16 @@ def set_source(settings: Settings, source: str, state: State, by: str, reason: s
         }, by)]  # fmt: skip
 
     with sealing(stores):
-        made = register(stores.settings).update(f"set:{os.urandom(16).hex()}", lines)[0]
-    return {**_row(made), "before": made.body["before"], "reason": reason}
+        known = register(stores.settings)
+        made = known.update(f"set:{os.urandom(16).hex()}", lines)[0]
+    below = _blocked_above(known, source)
+    return {**_row(made), "below": below, "before": made.body["before"], "reason": reason}
+
+
+def _blocked_above(known: Sources, source: str) -> str | None:
+    """Return the blocked source that a source lies below; None where there is none."""
+    current = known.current()
+    return next((name for name in places(source)[1:] if name in current and _state(current[name]) == "blocked"), None)
 
 
 def _state(line: SourceLine) -> State:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from flows.addresses import ALONE, Address, addresses_of, gateway_address, prefect_address
+from flows.promotion import decisions_of
 from flows.services import well
 from flows.settings import Settings
 from flows.stores import Stores, open_stores
@@ -85,7 +86,7 @@ def _champion(stores: Stores, model: str, history: Sequence[StageChange]) -> dic
     if not line:
         return None
     since = next(each.time for each in reversed(history) if (each.version, each.after) == (line[-1], "production"))
-    decisions = stores.history.decisions(model, line[-1])
+    decisions = decisions_of(stores, model, line[-1])
     readiness = decisions[-1][1].readiness if decisions else None
     return {"version": line[-1], "since": since, "readiness": readiness.score if readiness is not None else None}
 
@@ -102,8 +103,7 @@ def _pending(stores: Stores, model: str, history: Sequence[StageChange]) -> list
             "command": f"ratchet approve {model} {change.version} --by YOU{home}",
         }
         for change in waiting
-        if (decisions := stores.history.decisions(model, change.version))
-        and decisions[-1][0].verdict == "pending_approval"
+        if (decisions := decisions_of(stores, model, change.version)) and decisions[-1][0].verdict == "pending_approval"
     ]
 
 

@@ -173,7 +173,7 @@ def register_candidate(run: Run, dataset: BuildResult, training: Training) -> Mo
             tags={"ratchet_run_id": job.run_id, "backend": result.backend},
         )
         version = _register(stores.models, candidate)
-        stores.bundles.attest(version, _trained(run, result), by=job.by, run_id=job.run_id)
+        stores.bundles.attest(version, _trained(run, result), by=run.started_by, run_id=job.run_id)
         stores.transitions.registered(version, Actor(BY, job.run_id))
         stores.models.tracking.set_state(training.mlflow_run_id, "COMPLETED")
         publish("model", job.model, version.version, "dataset")

@@ -11,6 +11,7 @@ from flows.settings import Settings
 from flows.stores import Stores, open_keyring, open_stores
 from registry.errors import IntegrityError, PromotionError, SettingsError
 from registry.trust.signing import INSTALLATION, Role, TrustedKey
+from registry.trust.statements import ATTESTING, SIGN, opened_envelope, payload_of
 
 if TYPE_CHECKING:
     from registry.trust.statements import Bundle
@@ -32,7 +33,10 @@ def verify_model(settings: Settings, model: str) -> dict[str, Any]:
     stores = open_stores(settings)
     name, wanted = reference(model, default="champion")
     version, alias = stores.serving.found(name, str(wanted))
-    attested = stores.bundles.verified(version, alias)
+    servable = stores.serving.servable(version)
+    stores.serving.check(servable, alias)
+    elsewhere = servable.endpoint is not None and version.artifact_digest is None  # there are no files of it here
+    attested = stores.bundles.standing(version, alias) if elsewhere else stores.bundles.verified(version, alias)
     decided = next(filter(_is_decision, reversed(stores.bundles.of(name, version.version))), None)
     return {
         **_told(attested),
@@ -51,7 +55,6 @@ def verify_folder(settings: Settings, model: str, folder: Path, bundle: Path) ->
         PromotionError: E7562 that names no version.
         IntegrityError: E7940 to E7950 it is not what was signed, E7951 the file holds no bundle of this version.
     """
-    from registry.trust.statements import ATTESTING, opened_envelope
     from registry.trust.subjects import verify
 
     name, number = reference(model)
@@ -95,7 +98,10 @@ def sign_model(settings: Settings, model: str, by: str, reason: str) -> dict[str
 
 
 def _is_decision(bundle: Bundle) -> bool:
-    return bundle.problem is None and bundle.predicate.get("decision") is not None
+    """Tell whether a bundle has a decision to show, be it one that a key signed which was revoked since."""
+    if bundle.problem is not None and bundle.problem.code != "E7943":
+        return False
+    return payload_of(bundle.envelope)["predicate"].get("decision") is not None
 
 
 def _told(bundle: Bundle) -> dict[str, Any]:
@@ -109,7 +115,9 @@ def _told(bundle: Bundle) -> dict[str, Any]:
         "signed_by": bundle.signed.identity,
         "key_id": bundle.signed.key_id,
         "time": bundle.time,
-        "trained_by": said["by"],
+        "trained_by": said.get("trained_by") if bundle.action == SIGN else said.get("trained_by") or said["by"],
+        "attested_by": said["by"],
+        "served_by": (said.get("endpoint") or {}).get("url"),
         "reason": said["reason"],
         "dataset": said["dataset"]["name"],
         "dataset_digest": said["dataset"]["digest"],
@@ -118,8 +126,9 @@ def _told(bundle: Bundle) -> dict[str, Any]:
 
 
 def _decision(bundle: Bundle) -> dict[str, Any]:
-    said = bundle.predicate
+    said = payload_of(bundle.envelope)["predicate"]
     return {
+        "counts": bundle.problem is None,
         "action": bundle.action,
         "time": bundle.time,
         "by": said["by"],

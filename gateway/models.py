@@ -25,7 +25,7 @@ SPARE = 4
 """Versions that were asked for by number and are kept loaded beside those in use."""
 RETRY_SECONDS = 30.0
 """After which a version that could not be loaded is tried again."""
-DISTRUSTED = frozenset({"E7940", "E7941", "E7942", "E7943", "E7945", "E7948", "E7949", "E7950"})
+DISTRUSTED = frozenset({"E7940", "E7941", "E7942", "E7943", "E7945", "E7948", "E7949", "E7950", "E7953"})
 """Why a version stops serving though its bytes are in memory: its bundles do not count any more.
 
 An alias that is elsewhere (E7947) is not among them: it may have moved between two questions of one look."""
@@ -258,9 +258,8 @@ def _held(
     for alias, number in aliases.items():
         if number not in versions:  # deleted since the aliases were read
             continue
-        servable = loaded[number].servable if number in loaded else Servable(versions[number], None, "")
         try:
-            serving.check(servable, alias)
+            serving.bundles.standing(versions[number], alias)
             held[alias] = number
         except IntegrityError as error:
             problems.append(str(error))

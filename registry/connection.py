@@ -6,11 +6,13 @@ puts them right when the home was moved or copied, so that plain `mlflow.pyfunc.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -98,6 +100,8 @@ def connect(
     server = target.startswith(("http://", "https://"))
     if server:
         _probe(target, timeout)
+    if embedded and home.read_only and home.mlflow_database.exists():
+        return _reading(home, experiment)
     with home.guard():
         home.mlflow.mkdir(parents=True, exist_ok=True)
     with home.lock("mlflow-open", "opening the embedded MLflow", OPEN_SECONDS), explained(target), home.guard():
@@ -111,6 +115,24 @@ def connect(
         else:
             experiment_id = found.experiment_id
     return Connection(target, client, experiment_id, home)
+
+
+def _reading(home: Home, experiment: str) -> Connection:
+    """Connect to the store embedded in a home that cannot be written to: to a copy of its database, until we end."""
+    folder = Path(tempfile.mkdtemp(prefix="ratchet-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with home.guard():
+        for file in home.mlflow.glob("mlflow.db*"):
+            shutil.copyfile(file, folder / file.name)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        relocate(database, experiment, home.artifacts)
+        database.commit()
+    with explained(home.tracking_uri):
+        client = _client(f"sqlite:///{folder / 'mlflow.db'}")
+        found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise _unusable(home.tracking_uri, "it is empty, and the home is read-only")
+    return Connection(home.tracking_uri, client, found.experiment_id, home)
 
 
 def _client(uri: str) -> Any:

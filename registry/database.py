@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from registry import errors
 from registry.audit.chain import CHAINED, GENESIS, linked, record_of
+from registry.reading import read_only
 
 BUSY_MILLISECONDS = 30_000
 REVISIONS = ("0001", "0002", "0003")
@@ -143,14 +144,15 @@ def _engine(url: str) -> sa.Engine:
     if engine is not None:
         engine.dispose()  # another file lies where the database was
     try:
-        engine = sa.create_engine(parsed)
+        reading = read_only(parsed)
+        engine = sa.create_engine(reading or parsed)
     except ModuleNotFoundError as error:
         raise errors.SettingsError(
             "E7861", f"the database {parsed} needs {error.name}, which is not installed",
             "install it with: pip install 'ratchet-learn[postgres]'",
         ) from error  # fmt: skip
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _sqlite_connection)
+        sa.event.listen(engine, "connect", _sqlite_connection if reading is None else _sqlite_reader)
         sa.event.listen(engine, "begin", _sqlite_begin)
     if file is None and engine.dialect.name == "sqlite":
         with explained(engine), engine.connect():
@@ -224,6 +226,10 @@ def _sqlite_connection(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions begin where we say, see _sqlite_begin
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_reader(connection: Any, _: object) -> None:
+    connection.isolation_level = None
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from registry import database
-from registry.audit.chain import ERASED
+from registry.audit.chain import ERASED, digest
 from registry.errors import IntegrityError
 from registry.home import now
 from registry.records import ApprovalRecord, Decision, Evidence, Stage, StageChange
@@ -160,9 +160,10 @@ class History:
     # --- decisions -----------------------------------------------------------------------------------------------
 
     def record_decision(self, decision: Decision, evidence: Evidence) -> None:
-        """Keep a decision with all its evidence; the same decision on the same evidence is kept once."""
+        """Keep a decision with all its evidence; the same decision on the same evidence, sealed so, is kept once."""
         body = _text({"decision": decision.model_dump(mode="json"), "evidence": evidence.model_dump(mode="json")})
         key = f"decision:{decision.model}:{decision.version}:{decision.verdict}:{decision.evidence_digest}"
+        key += f":{digest(decision.seal)[:16]}" if decision.seal else ""
         values = {"kind": "decision", "model": decision.model, "version": decision.version, "body": body}
         database.append(self._engine, database.audit, key, values | {"time": now(), "by": "ratchet"})
 

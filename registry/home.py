@@ -76,6 +76,12 @@ class Home:
         """MLflow URI of the embedded store."""
         return f"sqlite:///{self.mlflow_database}"
 
+    @property
+    def read_only(self) -> bool:
+        """Whether there is a home that cannot be written to: a backup, or what an auditor was given."""
+        there = self.root.is_dir() and all((self.root / folder).is_dir() for folder in FOLDERS)
+        return there and not os.access(self.root, os.W_OK, effective_ids=True)
+
     def relative(self, path: Path) -> str:
         """Return `path` as it is recorded: relative to the home where it lies in it."""
         absolute = path.absolute()
@@ -83,6 +89,8 @@ class Home:
 
     def create(self) -> Home:
         """Make the folders that are missing and prove that they can be written to.
+
+        A home that is there and read-only stays as it is: it can be read.
 
         Raises:
             SettingsError: E7820 not a directory, E7821 not writable, E7822 disk full, E7824 a name that no database's
@@ -92,6 +100,8 @@ class Home:
             raise SettingsError(
                 "E7824", f"the home {self.root} has {listed(unusable)} in its name", "name another with --home"
             )
+        if self.read_only:
+            return self  # it can be read all the same; what writes says why it cannot
         with self.guard():
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)

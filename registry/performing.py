@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ from registry.trust.intents import effects_of
 
 if TYPE_CHECKING:
     from registry.audit.seals import Seals
-
-_log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -86,7 +83,6 @@ class Performer:
         body = {"code": error.code, "problem": error.what, "time": intent.time}
         self.history.note("refused", intent.model, body, key=f"{intent.intent_id}:refused")
         self.history.close_intent(intent.intent_id, "refused")
-        _log.warning("%s", error)
 
     def _sign(self, intent: Intent, planned: Sequence[Effect]) -> None:
         """Sign what is about to be done, before anything is: no alias ever moves without a bundle that says so."""

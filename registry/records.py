@@ -452,6 +452,10 @@ class Decision(Record):
     """The promotion policy that it was decided by."""
     code_version: str = ""
     """Of the Ratchet that decided. Both are empty in what was recorded before they were."""
+    rules: str = ""
+    """sha256 of the code that decided (`tasks.promotion`); empty where that was not recorded yet."""
+    seal: str = ""
+    """The signature of the installation that decided (`registry.trust.decisions`)."""
 
 
 class StageChange(Record):

@@ -13,15 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from registry.errors import IntegrityError, PromotionError
 from registry.models import ModelRegistry
 from registry.records import ModelVersion, Predictor
 from registry.trust.bundles import Bundles
-
-ENDPOINT, ENDPOINT_MODEL = "endpoint", "endpoint_model"
-"""Tags of a version that is served elsewhere: the OpenAI-compatible base URL, and the model's name there."""
+from registry.trust.endpoints import Endpoint, endpoint_of
 
 SETTLED_SECONDS = 0.1
 
@@ -105,27 +102,19 @@ class Serving:
             )
         with self.registry.connection.explained() as client:
             tags = client.get_model_version(name, number).tags
-        endpoint = tags.get(ENDPOINT, "").strip().rstrip("/") or None
-        if endpoint is not None and not _is_address(endpoint):
-            raise IntegrityError(
-                "E7927",
-                f"the tag `{ENDPOINT}` of {name} version {number} is {endpoint[:80]!r}, which is no address",
-                "set it in MLflow to the base URL of an OpenAI-compatible server, such as http://HOST:8000/v1",
-            )
-        return Servable(version, endpoint, tags.get(ENDPOINT_MODEL, "").strip() or name)
+        endpoint = endpoint_of(version, tags)
+        return Servable(version, endpoint.url, endpoint.model) if endpoint else Servable(version, None, name)
 
     def check(self, servable: Servable, alias: str | None = None) -> None:
         """Look whether a version may serve, by its number or under an alias, without looking at its files.
 
-        A version that is served elsewhere has its bytes there: of it the decisions alone count.
+        A version that is served elsewhere has its bytes there: that somebody signed where is what counts.
 
         Raises:
-            IntegrityError: E7940 to E7950 it may not (see `Bundles.standing`).
+            IntegrityError: E7940 to E7954 it may not (see `Bundles.serving`).
         """
-        if servable.endpoint is None:
-            self.bundles.standing(servable.version, alias)
-        else:
-            self.bundles.check(servable.version, alias)
+        endpoint = None if servable.endpoint is None else Endpoint(servable.endpoint, servable.endpoint_model)
+        self.bundles.serving(servable.version, endpoint, alias)
 
     def load(self, version: ModelVersion) -> Predictor:
         """Return the predictor of a version, of exactly the bytes that were signed.
@@ -182,11 +171,6 @@ class Serving:
                 yield Copy(model, self.bundles.take(version, model, alias))
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _is_address(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _predictor(version: ModelVersion, folder: Path) -> Predictor:

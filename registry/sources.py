@@ -1,8 +1,9 @@
 """The register of sources: their state, their evidence, and what blocked ones tried; every line is in the audit chain.
 
-A source is the attribute `source` of its events, letter for letter. Lines are appended and never changed; the newest of
-a source holds. A line and its audit record are written in one transaction, and who writes reads first: no change is
-lost between two runs that end at once.
+A source is the attribute `source` of its events, in whatever spelling (`registry.source_names`): the register has the
+one that all have in common. Lines are appended and never changed; the newest of a source holds, and a block holds for
+all that lies below it. A line and its audit record are written in one transaction, and who writes reads first: no
+change is lost between two runs that end at once.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import sqlalchemy as sa
 from registry import database
 from registry.audit.chain import record_of
 from registry.errors import CurationError, RatchetError
-from registry.event_rows import Rejected, event_key
+from registry.event_reading import read_event
+from registry.event_rows import Rejected
 from registry.home import now
 from registry.records import canonical_json
+from registry.source_names import MOST, canonical, places
 
 BLOCKED = "blocked"
 CODE = "E7235"
@@ -76,7 +79,8 @@ class Sources:
         Raises:
             CurationError: E7237 there is none.
         """
-        query = sa.select(_table).where(_table.c.source == source).order_by(_table.c.sequence)
+        spelled = sorted({source, canonical(source)})
+        query = sa.select(_table).where(_table.c.source.in_(spelled)).order_by(_table.c.sequence)
         found = [_line(row) for row in database.read(self._engine, query)]
         if not found:
             raise CurationError(
@@ -117,7 +121,10 @@ class Sources:
 
         def lines(current: dict[str, SourceLine]) -> list[NewLine]:
             made = []
-            for source, count in sorted(attempts.items()):
+            counts: Counter[str] = Counter()
+            for source, count in attempts.items():
+                counts[_barring(source, current) or canonical(source)] += count
+            for source, count in sorted(counts.items()):
                 line = current.get(source)
                 before: dict[str, Any] = line.body if line is not None else {}
                 body = {name: before[name] for name in ("score", "evidence", "why") if name in before} | {
@@ -133,7 +140,19 @@ class Sources:
 def _current(connection: sa.Connection) -> dict[str, SourceLine]:
     newest = sa.select(sa.func.max(_table.c.sequence)).group_by(_table.c.source)
     rows = connection.execute(sa.select(_table).where(_table.c.sequence.in_(newest))).mappings().all()
-    return {line.source: line for line in sorted([_line(row) for row in rows], key=lambda line: line.source)}
+    found: dict[str, SourceLine] = {}
+    for line in sorted(map(_line, rows), key=lambda line: line.sequence):
+        name = canonical(line.source)  # lines that are older than this rule have the spelling that came
+        known = found.get(name)
+        lets_in = known is not None and known.state == BLOCKED and line.state != BLOCKED
+        if not lets_in or line.body.get("action") == "set":  # else another spelling would lift a block
+            found[name] = line._replace(source=name)
+    return dict(sorted(found.items()))
+
+
+def _barring(source: str, current: Mapping[str, SourceLine]) -> str | None:
+    """Return the name of the block that a source falls under; None where there is none."""
+    return next((name for name in places(source) if name in current and current[name].state == BLOCKED), None)
 
 
 def _append(connection: sa.Connection, key: str, lines: Sequence[NewLine]) -> list[SourceLine]:
@@ -143,8 +162,9 @@ def _append(connection: sa.Connection, key: str, lines: Sequence[NewLine]) -> li
     moment = now()
     rows = [
         {
-            "sequence": last + 1 + number, "key": f"{key}:{number}", "time": moment, "source": line.source,
-            "state": line.state, "by": line.by, "body": canonical_json(dict(line.body)),
+            "sequence": last + 1 + number, "key": f"{key}:{number}", "time": moment,
+            "source": canonical(line.source), "state": line.state, "by": line.by,
+            "body": canonical_json(dict(line.body)),
         }
         for number, line in enumerate(lines)
     ]  # fmt: skip
@@ -170,7 +190,10 @@ class Barrier:
     def __init__(self, url: str) -> None:
         self._url = url
         self._seen = 0
-        self._blocked: dict[bytes, str] = {}
+        self._current: dict[str, SourceLine] = {}
+        """Of blocked sources."""
+        self._known: dict[bytes, str | None] = {}
+        """By the digest of a source in the key of its events: the block that it falls under."""
         self._guard = threading.Lock()
         self._waiting: Counter[str] = Counter()
         self._next = 0.0
@@ -186,19 +209,28 @@ class Barrier:
             rejected: What was given beside them and is no event.
         """
         self._look(connection)
-        if not self._blocked:
+        if not self._current:
             return rows, list(rejected)
         taken = {each.position for each in rejected}
         places = (place for place in range(len(rows) + len(taken)) if place not in taken)
         kept, refused = [], list(rejected)
         for place, row in zip(places, rows, strict=True):
-            name = self._blocked.get(row[0][:8])
+            name = self._block(row)
             if name is None:
                 kept.append(row)
             else:
                 refused.append(Rejected(place, CODE, f"source {name[:200]!r} is blocked"))
                 self._count(name)
         return kept, sorted(refused)
+
+    def _block(self, row: tuple[Any, ...]) -> str | None:
+        """Return the name of the block that a row falls under; None where there is none."""
+        digest = row[0][:8]
+        if digest not in self._known:
+            if len(self._known) >= MOST:
+                self._known.clear()  # the sender chooses how many sources there are
+            self._known[digest] = _barring(read_event(row[-1].encode()).source, self._current)
+        return self._known[digest]
 
     def _count(self, source: str) -> None:
         with self._guard:
@@ -229,6 +261,7 @@ class Barrier:
     def _look(self, connection: sa.Connection) -> None:
         last = int(connection.exec_driver_sql("SELECT max(sequence) FROM sources").scalar() or 0)
         if last != self._seen:
-            blocked = [line.source for line in _current(connection).values() if line.state == BLOCKED]
-            self._blocked = {event_key(source, ""): source for source in blocked}
+            current = _current(connection)
+            self._current = {name: line for name, line in current.items() if line.state == BLOCKED}
+            self._known.clear()
             self._seen = last

@@ -129,12 +129,13 @@ def accept(
     Example:  ratchet audit accept --by dana --reason "disk failed; restored the backup of Monday"
     """
     from flows.audit import accept_audit
+    from flows.show_audit import show_acceptance
 
     done = accept_audit(existing(home, debug), reason, by)
     if json_:
         print_json(done)
     else:
-        typer.echo(f"the audit log is accepted as it is, with {done['last']} as its last record")
+        show_acceptance(done)
 
 
 @audit.command()

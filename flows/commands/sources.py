@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.commands.options import By, Debug, Home, Json, existing, print_json, reported, said
+from flows.commands.options import By, Debug, Home, Json, existing, print_json, reported, said, settings_of
 
 if TYPE_CHECKING:
     from tasks.sources.lifecycle import State
@@ -19,7 +19,9 @@ sources = typer.Typer(
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="The attribute `source` of its events, letter for letter.", callback=said),
+    typer.Argument(
+        metavar="SOURCE", help="The attribute `source` of its events, in any spelling; no query.", callback=said
+    ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; recorded for ever.", callback=said)]
 OfState = Annotated[
@@ -89,7 +91,7 @@ def probation(
 @sources.command()
 @reported
 def block(source: Source, by: By, reason: Reason, home: Home = None, json_: Json = False, debug: Debug = False) -> None:
-    """Block a source: its events reach no dataset and no log, and what it brought leaves the next version.
+    """Block a source and all below it: its events reach no dataset and no log; what it brought leaves the next version.
 
     Example:  ratchet sources block /partners/acme --by dana --reason "planted refusals"
     """
@@ -100,7 +102,7 @@ def _set(source: str, state: State, by: str, reason: str, home: Home, json_: boo
     from flows.show_sources import show_change
     from flows.sources import set_source
 
-    summary = set_source(existing(home, debug), source, state, by, reason)
+    summary = set_source(settings_of(home, debug), source, state, by, reason)
     if json_:
         print_json(summary)
     else:

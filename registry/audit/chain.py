@@ -30,13 +30,17 @@ class Chained(NamedTuple):
     by: str | None
     """The column that says who did it."""
     long: str | None = None
-    """A column that stands in the record by its digest alone."""
+    """A column that stands in the record by its digest alone: it is long, or may be erased."""
 
 
 CHAINED = {
     "history": Chained("action", "by"),
     "bundles": Chained("bundle", None, "envelope"),
     "sources": Chained("source_state", "by"),
+    "intents": Chained("intent", None, "body"),
+    "closures": Chained("closure", None),
+    "runs": Chained("run", None, "body"),
+    "experiments": Chained("experiment_event", None, "body"),
 }
 
 
@@ -94,5 +98,5 @@ def record_of(table: str, row: Mapping[str, Any]) -> dict[str, str]:
 def row_text(table: str, row: Mapping[str, Any]) -> str:
     """Return a row of a chained table as the body of its record: canonical JSON."""
     long = CHAINED[table].long
-    values = {name: digest(value) if name == long else value for name, value in row.items()}
+    values = {name: digest(value) if name == long and value is not None else value for name, value in row.items()}
     return canonical_json(values)

@@ -10,20 +10,27 @@ not in the same hands. Keep a copy of the file elsewhere: `ratchet audit verify 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from registry import database
 from registry.audit import retention
 from registry.audit.chain import digest
 from registry.audit.checkpoints import PAYLOAD_TYPE, TAG, Checkpoint, Found, Standing, opened, read, signer_of, standing
-from registry.audit.log import AuditLog, Entry, head
+from registry.audit.log import AuditLog, AuditRecord, Entry, head
 from registry.audit.retention import unverified
 from registry.connection import Connection
 from registry.errors import RatchetError
 from registry.files import locked
 from registry.home import Home, now
-from registry.trust.signing import Keyring, Trust
+from registry.trust.signing import Keyring
+
+logger = logging.getLogger(__name__)
 
 ANNOUNCED, ACCEPTED = "checkpoint", "accept"
 ACCEPTANCE_TYPE = "application/vnd.ratchet.acceptance+json"
@@ -51,7 +58,8 @@ class Seals:
     def write(self) -> Checkpoint | None:
         """Sign where the log stands now and return it; None where nothing was added since the last time.
 
-        MLflow may be away: the file has it, and the next one is written there again.
+        MLflow may be away: the file has it, and the next one is written there again. Where the file, MLflow and the log
+        contradict each other, nothing is signed or written over: that would hide what `ratchet audit verify` finds.
 
         Raises:
             SettingsError: E78xx there is no key to sign with, E782x the file cannot be written.
@@ -59,19 +67,55 @@ class Seals:
         with self.home.guard():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.file.with_name(".checkpoints.lock")):
-                last = _last_line(self.file)
-                if last is not None and unverified(last).get("head") == self.log.head().head:
+                last, stands = _last_line(self.file), self.log.head()
+                if last is not None and unverified(last).get("head") == stands.head:
                     return None
                 signer = self.keyring.own()
-                before = last or self._mine(signer.key_id) or ""
-                stands, previous = self.log.head(), digest(before) if before else ""
-                checkpoint = Checkpoint(**dict(stands), time=now(), previous=previous)
+                follows = [digest(last)] if last is not None else self._beginnings(stands.sequence)
+                tag, away = self._looked_up()
+                wrong = self._contradiction(last, tag, follows)
+                if wrong is not None:
+                    logger.warning("no checkpoint of the audit log is signed: %s; see `ratchet audit verify`", wrong)
+                    return None
+                checkpoint = Checkpoint(**dict(stands), time=now(), previous=follows[-1])
                 envelope = signer.sign(checkpoint.model_dump(), PAYLOAD_TYPE)
                 append_line(self.file, envelope)
-                self._publish(envelope)
-                if last is None or signer_of(last) != signer.key_id or not unverified(last).get("previous"):
-                    self._announce(signer.key_id)  # twice, should a crash have come between
+                if not away:  # what was not seen is not written over
+                    self._publish(envelope)
+                first = _first_line(self.file)
+                if last is None or last == first or signer_of(last) != signer.key_id:
+                    self._announce(signer.key_id, first)  # twice, should a crash have come between
         return checkpoint
+
+    def _contradiction(self, last: str | None, tag: str | None, follows: Sequence[str]) -> str | None:
+        """Return how the file's end, MLflow's checkpoint and the log contradict each other; None where they do not."""
+        if not follows:
+            return f"the checkpoints that were in {self.file.name} are gone"
+        if last is not None and not self._holds(last):
+            return f"the log is not the one that the last checkpoint in {self.file.name} is about"
+        if tag is None or tag == last or digest(tag) in {*follows, *self._beginnings(self._began())}:
+            return None
+        if last is not None and tag in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
+            return None  # MLflow was away
+        if self._is_own(signer_of(tag)):
+            return f"{self.file.name} lacks the checkpoint that MLflow has"
+        problem = opened("MLflow's checkpoint", tag, self.keyring.trust()).problem
+        if problem is not None and problem.code != "E7943":
+            return f"MLflow's checkpoint does not count: {problem.what}"
+        return None if self._holds(tag) else "the log is not the one that MLflow's checkpoint is about"
+
+    def _holds(self, envelope: str) -> bool:
+        """Tell whether the log has the record that a checkpoint is about; one that was pruned counts as there."""
+        said, table = unverified(envelope), database.audit
+        sequence = said.get("sequence")
+        if not isinstance(sequence, int) or said.get("log") != self.log.head().log:
+            return False
+        first = sa.select(sa.func.min(table.c.sequence)).scalar_subquery()
+        ends = sa.select(table.c.sequence, table.c.hash).where(table.c.sequence.in_([sequence, first]))
+        hashes = {row["sequence"]: row["hash"] for row in database.read(self.log.engine, ends)}
+        if sequence not in hashes:
+            return sequence < min(hashes, default=1)
+        return bool(hashes[sequence] == said.get("head"))
 
     def prune(self, before: str, *, by: str) -> retention.Pruned | None:
         """Remove the log's beginning as far as it is older than a time, and say where the log stands then.
@@ -91,19 +135,19 @@ class Seals:
             self.write()
         return pruned
 
-    def accept(self, *, reason: str, by: str) -> Checkpoint | None:
+    def accept(self, *, reason: str, by: str, findings: Sequence[str] = ()) -> Checkpoint | None:
         """Begin anew with the log as it is, after it was restored from a backup: set the checkpoints there are aside.
 
-        A signed record of it is in the log for ever; the file stays, under another name.
+        A signed record of it is in the log for ever, with what was found; the file stays, under another name.
 
         Raises:
             SettingsError: E78xx there is no key to sign with, E782x the files cannot be written.
         """
         signer, aside = self.keyring.own(), self.file.with_name(f"checkpoints-{now()[:19].replace(':', '')}.jsonl")
-        before = self._mine(signer.key_id)
-        follows, log = digest(before) if before else "", self.log.head().log
-        statement = {"log": log, "follows": follows, "reason": reason, "by": by, "time": now()}
-        body = {**statement, "aside": aside.name, "signed": signer.sign(statement, ACCEPTANCE_TYPE)}
+        tag, log = self._looked_up()[0], self.log.head().log
+        statement = {"log": log, "follows": digest(tag) if tag else "", "reason": reason, "by": by, "time": now()}
+        signed = signer.sign(statement | {"findings": [*findings]}, ACCEPTANCE_TYPE)
+        body = {**statement, "findings": [*findings], "aside": aside.name, "signed": signed}
         self.log.append_many([Entry(ACCEPTED, "", body, by=by)])
         with self.home.guard():
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,17 +156,30 @@ class Seals:
                     self.file.rename(aside)
         return self.write()
 
-    def _accepted(self, trust: Trust) -> set[str]:
-        """Return what the first checkpoint of the file may follow."""
-        log, found = self.log.head().log, {""}
+    def accepted(self) -> list[dict[str, Any]]:
+        """Return what was accepted, oldest first, by signatures that count.
+
+        Each: {"sequence", "log", "follows", "reason", "by", "time", "findings"}.
+        """
+        trust, log, found = self.keyring.trust(), self.log.head().log, list[dict[str, Any]]()
         for record in self.log.records(kind=ACCEPTED):
             try:
                 said = trust.opened(json.loads(record.body)["signed"], ACCEPTANCE_TYPE).payload
             except (RatchetError, LookupError, TypeError):
                 continue  # it accepts nothing
             if said["log"] == log:
-                found.add(said["follows"])
+                found.append({"findings": [], **said, "sequence": record.sequence})
         return found
+
+    def _beginnings(self, at: int) -> list[str]:
+        """Return what the file's first checkpoint, about the record `at`, may follow; nothing where none may be first.
+
+        Once the log says that there are checkpoints, a file begins anew only with what was accepted since.
+        """
+        told = self.log.records(kind=ANNOUNCED)
+        announced = max((each.sequence for each in told if each.sequence <= at and self._announces(each)), default=0)
+        since = [each["follows"] for each in self.accepted() if each["sequence"] > announced]
+        return since if announced else ["", *since]
 
     def standing(self, copy: Path | None = None) -> Standing:
         """Judge the checkpoints there are: those of the file, of MLflow, and of a copy that was kept elsewhere.
@@ -141,22 +198,36 @@ class Seals:
         given = [] if copy is None else read(copy, trust)
         if in_mlflow is not None and not in_file and signer_of(in_mlflow.envelope) != self.keyring.own().key_id:
             given, in_mlflow = [*given, in_mlflow], None  # of another home on the same log; this one has written none
-        found = standing(in_file, in_mlflow, given, self._accepted(trust))
-        problems = found.problems if in_file else [*found.problems, *self._file_gone()]
+        beginnings = self._beginnings(self._began())
+        found = standing(in_file, in_mlflow, given, beginnings)
+        problems = found.problems
+        if not in_file and not beginnings:
+            gone = f"the checkpoints are gone: the log says that there were some in {self.file.name}"
+            problems = [*problems, gone]
         if copy is not None and not any(each.checkpoint for each in given):
             problems = [*problems, f"no checkpoint in {copy} counts"]
         return Standing(found.checkpoints, problems, away or found.notes)
 
-    def _announce(self, key_id: str) -> None:
+    def _announce(self, key_id: str, first: str | None) -> None:
         """Record in the log that there are checkpoints from here on, so that they are missed when they are gone."""
-        entry = Entry(ANNOUNCED, "", {"key_id": key_id, "file": "audit/checkpoints.jsonl"}, key=f"{ANNOUNCED}:{key_id}")
-        self.log.append_many([entry])
+        body = {"key_id": key_id, "file": "audit/checkpoints.jsonl"}
+        self.log.append_many([Entry(ANNOUNCED, "", body, key=f"{ANNOUNCED}:{key_id}:{digest(first or '')}")])
 
-    def _file_gone(self) -> list[str]:
-        said = {json.loads(record.body).get("key_id") for record in self.log.records(kind=ANNOUNCED)}
-        if said and self.keyring.own().key_id in said:
-            return [f"the checkpoints are gone: the log says that there were some in {self.file.name}"]
-        return []
+    def _announces(self, record: AuditRecord) -> bool:
+        """Tell whether a record says that this home has checkpoints; another one on the same log has its own."""
+        said = json.loads(record.body)
+        return isinstance(said, dict) and self._is_own(str(said.get("key_id")))
+
+    def _is_own(self, key_id: str) -> bool:
+        """Tell whether a key is this home's, or was until another took its place."""
+        earlier = {path.stem.partition("-")[2] for path in self.keyring.folder.glob("ratchet-*.pem")}
+        return key_id == self.keyring.own().key_id or key_id[:LONGEST_ID] in earlier
+
+    def _began(self) -> int:
+        """Return the record that the file's first checkpoint is about; the log's last one where there is no file."""
+        first = _first_line(self.file)
+        found = self.log.head().sequence if first is None else unverified(first).get("sequence")
+        return found if isinstance(found, int) else 0
 
     @property
     def _name(self) -> str:
@@ -170,13 +241,12 @@ class Seals:
             tag = client.get_experiment(self.connection.experiment_id).tags.get(self._name)
         return None if tag is None else str(tag)
 
-    def _mine(self, key_id: str) -> str | None:
-        """Return the checkpoint in MLflow that this key signed: the file had it, and somebody took the file away."""
+    def _looked_up(self) -> tuple[str | None, bool]:
+        """Return MLflow's checkpoint, and whether MLflow is away."""
         try:
-            envelope = self._tag()
+            return self._tag(), False
         except RatchetError:
-            return None
-        return envelope if envelope is not None and signer_of(envelope) == key_id else None
+            return None, True
 
     def _publish(self, envelope: str) -> None:
         if self.connection is None:
@@ -197,6 +267,15 @@ def _last_line(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     return next((line for line in reversed(lines) if unverified(line)), None)
+
+
+def _first_line(file: Path) -> str | None:
+    """Return the first envelope in the file, unverified; None where there is none."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return next((line for each in stream if unverified(line := each.rstrip("\n"))), None)
+    except FileNotFoundError:
+        return None
 
 
 def append_line(file: Path, line: str) -> None:

@@ -2,7 +2,8 @@
 
 What the records themselves show: an edited record or body, missing ones, moved ones, a fork. What only signed
 checkpoints show: an end that was cut off, a log that was written anew. What the other tables show: a line of history,
-a bundle or a source that was edited, taken away or added. Erasures and removals that were signed are no tampering.
+a bundle, a source, a run, an intent or an experiment that was edited, taken away or added. Erasures and removals that
+were signed are no tampering.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from registry import database
 from registry.audit.chain import CHAINED, ERASED, GENESIS, digest, is_of_row, record_hash, row_text
 from registry.audit.checkpoints import Checkpoint
 from registry.audit.log import Head, head
-from registry.audit.retention import BLANK, ERASE, ERASURE_TYPE, PRUNE, PRUNING_TYPE, unverified
+from registry.audit.retention import ERASE, ERASURE_TYPE, PRUNE, PRUNING_TYPE, TEXTS, unverified
 from registry.errors import IntegrityError
 from registry.records import Record
 from registry.trust.signing import Trust
@@ -90,7 +91,8 @@ class _Walk:
         self.first = 0
         self.before_first = GENESIS
         self.sequence, self.head, self.moved = 0, GENESIS, False
-        self.erased_lines: set[int] = set()
+        self.erased: dict[str, set[int]] = {}
+        """Numbers of the rows whose text was erased, for each table, as was signed."""
         self.hashes: dict[int, str] = {}
         """Hashes of the records that checkpoints are about."""
         self.of_rows: dict[str, tuple[str, int]] = {}
@@ -186,7 +188,6 @@ class _Walk:
 
         Of a key that was revoked since, those count that a checkpoint of another key came after.
         """
-        erased: dict[str, set[int]] = {}
         starts = {1: GENESIS}
         for sequence, kind, body in self.statements:
             statement = self._statement(trust, sequence, kind, body, sealed)
@@ -197,9 +198,8 @@ class _Walk:
                 self.of_rows = {key: (value, sequence) for key, value in statement["rows"].items()} | self.of_rows
             else:
                 for table, numbers in statement["rows"].items():
-                    erased.setdefault(table, set()).update(numbers)
-        self.erased_lines = erased.get("history", set())
-        for sequence in sorted({*self.blanks} - erased.get("audit", set())):
+                    self.erased.setdefault(table, set()).update(numbers)
+        for sequence in sorted({*self.blanks} - self.erased.get("audit", set())):
             self._found("body edited", sequence, sequence, "the body is gone, and nobody signed that it was erased")
         if self.first and starts.get(self.first) != self.before_first:
             self._beginning()
@@ -249,7 +249,8 @@ class _Walk:
                 "row added", 0, 0, f"row {row['sequence']} of {table} has no record: it was added, or that is gone"
             )
         elif digest(row_text(table, row)) != recorded[0]:
-            if table == "history" and row["reason"] == BLANK and row["sequence"] in self.erased_lines:
+            column, blank = TEXTS.get(table, ("", ""))
+            if row["sequence"] in self.erased.get(table, set()) and row[column] == blank:
                 return
             what = f"row {row['sequence']} of {table} is not the one that was recorded"
             self._found("row edited", recorded[1], recorded[1], what)

@@ -110,6 +110,10 @@ class Approvals:
             )
         return approval
 
+    def key_of(self, envelope: str) -> str:
+        """Return the id of the key that signed an approval which `read` accepted."""
+        return _opened(envelope, self.keyring.trust()).key_id
+
     def record(self, envelope: str) -> ApprovalRecord:
         """Keep an approval that `read` accepted; the same one is kept once.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from registry import database
 from registry.audit.chain import record_of
 from registry.home import now
+from registry.trust import freshness
 from registry.trust.signing import Keyring
 from registry.trust.statements import (
     APPROVE,
@@ -73,6 +75,17 @@ class BundleStore:
         if above is not None and above.predicate["previous"] != GENESIS:
             raise broken(above, "the one before it is gone")
 
+    def check_fresh(self, model: str, checkpoints: Path) -> None:
+        """Check that a model's newest bundles are there, as the audit log and its newest checkpoint name them.
+
+        Raises:
+            IntegrityError: E7948 they were taken away, or an older state of the database was put back.
+        """
+        trust = self.keyring.trust()
+        with database.explained(self._engine), self._engine.connect() as connection:
+            freshness.check_newest(connection, model)
+            freshness.check_end(connection, checkpoints, trust)
+
     def kept(self, key: str) -> Bundle | None:
         """Return the bundle that was appended under a key, None where none was."""
         found = database.read(self._engine, sa.select(database.bundles).where(database.bundles.c.key == key))
@@ -86,8 +99,16 @@ class BundleStore:
         return opened(dict(found[0]), self.keyring.trust().opened) if found else None
 
     def under_way(self, bundle: Bundle) -> bool:
-        """Tell whether the transition of a bundle was begun and is not finished."""
-        intents, closures = database.intents, database.closures
+        """Tell whether the transition of a bundle was begun and has not moved all of its aliases yet.
+
+        The audit log has a record of each that was moved; a closure that is taken away opens nothing again.
+        """
+        intents, closures, audit = database.intents, database.closures, database.audit
+        moved = sa.select(sa.func.count().label("count")).where(audit.c.key.like(f"{bundle.key}:%:deploy"))
+        if bundle.predicate["aliases"] and database.read(self._engine, moved)[0]["count"] >= len(
+            bundle.predicate["aliases"]
+        ):
+            return False
         begun = database.read(self._engine, sa.select(intents.c.key).where(intents.c.key == bundle.key))
         closed = database.read(self._engine, sa.select(closures.c.key).where(closures.c.key == bundle.key))
         return bool(begun) and not closed

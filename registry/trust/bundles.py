@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from registry.artifacts import code_digest, folder_digest, local_model, present
 from registry.errors import IntegrityError
+from registry.history import History
 from registry.models import ModelRegistry
 from registry.records import ModelVersion
 from registry.trust.bundle_store import BundleStore
+from registry.trust.endpoints import Endpoint, check_endpoint, endpoint_of
+from registry.trust.recorded import as_recorded, recorded
 from registry.trust.signing import Keyring
 from registry.trust.statements import (
     ATTEST,
@@ -28,12 +31,15 @@ from registry.trust.statements import (
     SIGN,
     TRAINING,
     Bundle,
+    carried,
     elsewhere,
     named,
     named_subjects,
     of_this,
     payload_of,
     quarantined,
+    resigned,
+    unknown,
     unsigned,
 )
 from registry.trust.subjects import Subjects, subjects_of, verify
@@ -51,6 +57,7 @@ class Bundles:
     def __init__(self, url: str, keyring: Keyring, registry: Callable[[], ModelRegistry]) -> None:
         self.keyring = keyring
         self.store = BundleStore(url, keyring)
+        self._history = History(url)
         self._registry = registry
 
     def of(self, model: str, version: str | None = None, action: str | None = None) -> list[Bundle]:
@@ -79,7 +86,7 @@ class Bundles:
         if found is not None:
             return found
         self._registry().artifact(version)
-        facts = {"training": dict(training), "by": by, "run_id": run_id, "reason": "trained"}
+        facts = self._elsewhere(version) | {"training": dict(training), "by": by, "run_id": run_id, "reason": "trained"}
         facts |= {"aliases": {}, "stages": {version.version: "development"}}
         return self._sign_files(version, key, ATTEST, facts)
 
@@ -106,27 +113,22 @@ class Bundles:
     def sign(self, version: ModelVersion, reason: str, by: str) -> Bundle:
         """Sign a version again with the installation's key, once somebody looked at it: after a key was revoked.
 
-        Its files must be those that were registered and signed before. What it has now, stage and aliases, is signed
-        with them, unless a bundle that counts says otherwise of these.
+        Its files must be those that were registered and signed before. Stage and aliases are signed as they were
+        recorded, and where it is served elsewhere, that as well.
 
         Raises:
-            IntegrityError: E7924, E7925, E7946 its files are others, E7947 another version has one of its aliases.
+            IntegrityError: E7924, E7925, E7946 its files are others, E7947, E7949, E7954 its aliases or its stage are
+                not those that were recorded, E7948 decisions are missing, E7927 its endpoint is no address.
             SettingsError: E789x there is no key to sign with.
         """
-        self._registry().artifact(version)
-        facts = self._carried(version, reason, by)
+        facts = self._carried(version, reason, by) | self._elsewhere(version)
+        if facts["endpoint"] is None or version.artifact_digest is not None:
+            self._registry().artifact(version)
         before = self.store.last_attested(version.name, version.version)
         if before is not None:
             verify(self.folder(version), named_subjects(payload_of(before.envelope)), named(version))
-        for alias in version.aliases:
-            if (holder := self._said(version, "aliases", alias)) not in {None, version.version}:
-                raise elsewhere(version, alias, holder)
-        if self._said(version, "stages", version.version) == "quarantine" != version.stage:
-            raise quarantined(version)
-        facts |= {
-            "aliases": dict.fromkeys(version.aliases, version.version),
-            "stages": {version.version: version.stage},
-        }
+        self._check_fresh(version.name)
+        facts |= as_recorded(version, recorded(self._history, version.name))
         return self._sign_files(version, uuid.uuid4().hex, SIGN, facts)
 
     def attestation(self, version: ModelVersion) -> Bundle:
@@ -135,7 +137,7 @@ class Bundles:
         Raises:
             IntegrityError: E7945 there is none, E794x it does not count, E7950 it is about another model.
         """
-        for bundle in self.store.downwards(version.name):
+        for bundle in self._downwards(version):
             if _of_files(bundle) and bundle.version == version.version:
                 return of_this(bundle, version)
         raise unsigned(version)
@@ -173,9 +175,9 @@ class Bundles:
         attested: Bundle | None = None
         stage: str | None = None
         holders: list[str | None] = []
-        settled = alias is None
-        for bundle in self.store.downwards(version.name):
-            said = bundle.predicate
+        settled, empty = alias is None, True
+        for bundle in self._downwards(version):
+            said, empty = bundle.predicate, False
             stage = stage or said["stages"].get(version.version)
             if not settled and alias in said["aliases"]:
                 holders.append(said["aliases"][alias])
@@ -184,10 +186,22 @@ class Bundles:
                 attested = bundle
             if attested is not None and stage is not None and settled:
                 break
+        if alias is not None and empty:
+            raise unknown(version)
         if alias is not None and version.version not in holders:
             raise elsewhere(version, alias, holders[0] if holders else None)
         if stage == "quarantine":
             raise quarantined(version)
+        return attested
+
+    def serving(self, version: ModelVersion, endpoint: Endpoint | None, alias: str | None = None) -> Bundle:
+        """Return the attestation of a version that may answer from where its tags say, in process or elsewhere.
+
+        Raises:
+            IntegrityError: E7953 nobody signed that it is served there, and what `standing` raises.
+        """
+        attested = self.standing(version, alias)
+        check_endpoint(version, endpoint, attested)
         return attested
 
     def verified(self, version: ModelVersion, alias: str | None = None) -> Bundle:
@@ -261,17 +275,25 @@ class Bundles:
 
     def _carried(self, version: ModelVersion, reason: str, by: str) -> dict[str, Any]:
         """Return what a new attestation of a version says: how it was trained is taken over."""
-        before = self.store.last_attested(version.name, version.version)
-        training = payload_of(before.envelope)["predicate"]["training"] if before is not None else {}
-        return {"training": training, "by": by, "run_id": None, "reason": reason, "aliases": {}, "stages": {}}
+        said = carried(self.store.last_attested(version.name, version.version))
+        return said | {"by": by, "run_id": None, "reason": reason, "aliases": {}, "stages": {}}
 
-    def _said(self, version: ModelVersion, what: str, name: str) -> str | None:
-        """Return what the newest bundle has an alias or a stage at; None where no bundle that counts says it."""
+    def _elsewhere(self, version: ModelVersion) -> dict[str, Any]:
+        """Return where the tags of a version say that it is served, to be signed."""
+        with self._registry().connection.explained() as client:
+            found = endpoint_of(version, client.get_model_version(version.name, version.version).tags)
+        return {"endpoint": None if found is None else found._asdict()}
+
+    def _check_fresh(self, model: str) -> None:
+        self.store.check_fresh(model, self._registry().connection.home.root / "audit" / "checkpoints.jsonl")
+
+    def _downwards(self, version: ModelVersion) -> Iterator[Bundle]:
+        """Yield the bundles of a version's model, newest first, as long as they count and none is missing."""
+        self._check_fresh(version.name)
         try:
-            said = (bundle.predicate[what] for bundle in self.store.downwards(version.name))
-            return next((each[name] for each in said if name in each), None)
-        except IntegrityError:
-            return None
+            yield from self.store.downwards(version.name)
+        except IntegrityError as error:
+            raise (resigned(version, error) if error.code in {"E7942", "E7943"} else error) from None
 
     def _sign_files(self, version: ModelVersion, key: str, action: str, facts: Mapping[str, Any]) -> Bundle:
         described = {
@@ -280,7 +302,8 @@ class Bundles:
             "artifact_digest": version.artifact_digest,
             "code_digest": version.code_digest,
         }
-        subjects = subjects_of(self.folder(version), named(version))
+        without = described["artifact_digest"] is None and facts["endpoint"] is not None  # its files are elsewhere
+        subjects = {} if without else subjects_of(self.folder(version), named(version))
         return self.store.append(
             key, version.name, version.version, action, TRAINING, subjects, described | dict(facts)
         )

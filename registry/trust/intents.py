@@ -1,4 +1,4 @@
-"""What a transition sets out to do, signed before it is written down: a crash leaves it, and whoever comes next does it.
+"""What a transition sets out to do, signed before it is written down: after a crash whoever comes next does it.
 
 The body stays readable, so that a person's name can be erased from it; what is signed is its digest.
 """

@@ -137,6 +137,17 @@ def payload_of(envelope: str) -> dict[str, Any]:
     return payload
 
 
+def carried(before: Bundle | None) -> dict[str, Any]:
+    """Return what a new attestation takes over from the one before, who signs it having looked at it."""
+    said = payload_of(before.envelope)["predicate"] if before is not None else {}
+    by = said.get("by") if before is not None and before.action == ATTEST else None
+    return {
+        "training": said.get("training", {}),
+        "trained_by": said.get("trained_by") or by,
+        "endpoint": said.get("endpoint"),
+    }
+
+
 def digest_of(envelope: str) -> str:
     """Return the sha256 of an envelope, by which the next bundle names it."""
     return hashlib.sha256(envelope.encode()).hexdigest()
@@ -168,12 +179,41 @@ def unsigned(version: ModelVersion) -> IntegrityError:
     )
 
 
-def elsewhere(version: ModelVersion, alias: str, holder: str | None) -> IntegrityError:
-    """Return what to tell of an alias that is not where the newest decision put it."""
+def unknown(version: ModelVersion) -> IntegrityError:
+    """Return what to tell of a version with an alias of whose model nothing at all was signed."""
+    return IntegrityError(
+        "E7945",
+        f"nobody signed {named(version)}, and the record database knows of no decision about {version.name}",
+        "restore the record database from a backup if it is gone or another one; if it is from before decisions were "
+        f"signed, look at the version, and then `ratchet sign {version.name}/{version.version}`",
+    )
+
+
+def resigned(version: ModelVersion, error: IntegrityError) -> IntegrityError:
+    """Return what to tell of a version whose signatures do not count: how it is signed again."""
+    return IntegrityError(
+        error.code,
+        f"{named(version)}: {error.what}",
+        f"look at it, and then `ratchet sign {version.name}/{version.version}`, or use one that another key signed",
+    )
+
+
+def moved_by_hand(version: ModelVersion, stage: str) -> IntegrityError:
+    """Return what to tell of a version whose stage in MLflow is not the one that was recorded."""
+    return IntegrityError(
+        "E7954",
+        f"MLflow has {named(version)} in {version.stage}, and its history in {stage}",
+        f"its tag was changed by hand: set `stage` in MLflow to {stage}; see `ratchet history {version.name}`",
+    )
+
+
+def elsewhere(version: ModelVersion, alias: str, holder: str | None, has: bool = True) -> IntegrityError:
+    """Return what to tell of an alias that is not where the newest decision put it; `has`: the version has it."""
     where = f"has it at version {holder}" if holder else "has nobody there"
     return IntegrityError(
         "E7947",
-        f"{version.name}@{alias} is at version {version.version}, and the newest signed decision {where}",
+        f"{version.name}@{alias} is {'' if has else 'not '}at version {version.version}, and the newest signed "
+        f"decision {where}",
         f"the alias was moved by hand: put it right with `ratchet rollback {version.name} --to VERSION`",
     )
 

@@ -33,7 +33,7 @@ class Form(enum.IntFlag):
     TOKEN = 16
     """The same of 23, with `_` and `-`."""
     HUMPS = 32
-    """Two capitals within a word, each after a small letter or a digit."""
+    """Two capitals within a word of eight characters, each after a small letter or a digit."""
     PAIRS = 64
     """Four runs of two, with little between them."""
     DOTS = 128
@@ -235,13 +235,14 @@ def scan_tokens(data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_
         seen: n bits of `Form`, written here.
     """
     for row in range(len(offsets) - 1):
-        found = token = odd = humps = dots = colons = stars = 0
+        found = token = length = odd = humps = dots = colons = stars = 0
         before = 8
         for place in range(offsets[row], offsets[row + 1] + 1):
             byte = data[place] if place < offsets[row + 1] else 32
             kind = kinds[byte]
             if before == 7 and (byte == 110 or byte == 114 or byte == 116):
                 kind = 8
+            length += 1
             if kind <= 3:
                 token += 1
                 if kind != 1:
@@ -254,8 +255,8 @@ def scan_tokens(data: U8, offsets: I64, kinds: U8, hexadecimal: NDArray[np.bool_
                 if token >= 23 and odd > 0:
                     found |= 16
                 if kind != 4:
-                    found |= 32 if humps >= 2 else 0
-                    humps = 0
+                    found |= 32 if humps >= 2 and length > 8 else 0
+                    humps = length = 0
                 token = odd = 0
                 if kind == 5:
                     dots += 1 if before <= 2 else 0

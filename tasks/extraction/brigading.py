@@ -9,8 +9,9 @@ that say no. They are a burst when
     chance does not explain it: C(candidates, users) · P[Binomial(votes, share of the others who say so) ≥ those]
     is at most 1 % divided by the number of windows in which somebody votes so much (Bonferroni).
 
-So somebody who rates much, and says yes and no, is none; nor are many users who vote once each. Feedback without a
-user cannot be told apart and is never one.
+So somebody who rates much, and says yes and no, is none; nor are many users who vote once each. All votes of a source
+that name no user count as one user's. Whoever gives them is unknown, but what they usually say is not: those of other
+times are among the others' votes, so that a source whose users all stay unnamed and nearly all praise is no burst.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class Burst(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """n votes of known users, each with a score."""
+    """n votes, each with a score."""
 
     user: Keys
+    """Who gave it: a user, or a source where nobody is named."""
     time: I64
     """Microseconds from 1970; a vote without a time has the least there is, and so has every other one."""
     score: Floats

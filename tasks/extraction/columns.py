@@ -63,8 +63,9 @@ FEEDBACK = pa.schema(
         ("score", pa.float64()),
     ]
 )
-"""One row a `feedback.recorded` event; a null score said nothing that is a number. `user_key` is 0 where nobody says
-who gave it; `time` is in microseconds from 1970, `tasks.extraction.rows.NO_TIME` where there is none."""
+"""One row a `feedback.recorded` event; a null score said nothing that is a number. `user_key` is that of the source
+where nobody says who gave it; `time` is in microseconds from 1970, `tasks.extraction.rows.NO_TIME` where there is
+none."""
 
 
 class JsonColumn:

@@ -178,7 +178,7 @@ def _first_of_each(columns: _Columns) -> tuple[Mask, Mask]:
 def _capped(columns: _Columns, keep: Mask, burst: Burst | None) -> Keys:
     """Let the votes of bursts count as one a trace, in `columns`, and return the keys of their traces, one a vote."""
     traces = len(columns.flags)
-    votes = np.flatnonzero(keep[traces:] & (columns.user_key != 0) & ~np.isnan(columns.score))
+    votes = np.flatnonzero(keep[traces:] & ~np.isnan(columns.score))
     if burst is None or len(votes) < burst.votes:
         return _NO_KEYS
     about, scores = columns.trace_key[traces:][votes], columns.score[votes]

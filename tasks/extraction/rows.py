@@ -175,7 +175,7 @@ class FeedbackRows:
             "event_key": event_keys([event.source for event in self.events], [event.id for event in self.events]),
             "content_key": text_keys([f"{item.trace_id}\n{item.kind}\n{item.value!r}" for item in data]),
             "trace_key": text_keys([_name(item.trace_id) for item in data]),
-            "user_key": repeated_keys([_user(item.user) for item in data]),
+            "user_key": repeated_keys([_voter(event) for event in self.events]),
             "time": times.cast(pa.int64()).fill_null(NO_TIME),
             "score": _nullable(_floats([scores.recorded_score(item, notes) for item in data])),
         }
@@ -199,8 +199,10 @@ def _name(value: str | int | None) -> str | None:
     return str(value) if value is not None and value != "" else None
 
 
-def _user(value: object) -> str | None:
-    return str(value) if isinstance(value, str | int) and value != "" else None
+def _voter(event: Event) -> str:
+    """Return who gave a feedback. All of a source that name nobody are one: whoever hides must not count for many."""
+    user = None if event.data is None else event.data.user
+    return f"user {user}" if isinstance(user, str | int) and user != "" else f"source {event.source}"
 
 
 def _floats(values: Any) -> NDArray[np.float64]:

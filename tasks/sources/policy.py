@@ -11,7 +11,7 @@ class SourcePolicy(Record):
     """What a source may bring, and when it rises or falls. A source is the attribute `source` of its events."""
 
     allow: tuple[str, ...] = ()
-    """Sources that may teach, with * and ? as in file names; every other one is barred. Empty: all may."""
+    """Sources that may teach, in any spelling, with * and ? as in file names; every other one is barred. Empty: all."""
     max_source_share: float | None = Field(default=None, gt=0, le=1)
     """Largest share of a dataset that one source may bring, where there are several. Null: any."""
     max_domain_share: float | None = Field(default=None, gt=0, le=1)
@@ -36,8 +36,9 @@ class SourcePolicy(Record):
     half_life_runs: float = Field(default=20.0, gt=0)
     """After so many runs with this source, what it brought before them counts half."""
     burst_votes: int | None = Field(default=20, ge=2)
-    """Feedback of a few users within `burst_minutes`, all of it saying the same, from which it is a burst: it counts
-    as one vote a trace, and sends its examples to review (`feedback_burst`). Null: not looked for."""
+    """Feedback of a few users (all of a source that name nobody are one) within `burst_minutes`, all of it saying the
+    same, from which it is a burst: it counts as one vote a trace, and sends its examples to review (`feedback_burst`).
+    Null: not looked for."""
     burst_minutes: float = Field(default=60.0, gt=0, le=100_000)
     """Length of the time in which votes are counted for `burst_votes`."""
 

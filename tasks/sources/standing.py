@@ -19,7 +19,7 @@ UNKNOWN: State = "trial"
 
 
 class Standing(NamedTuple):
-    """The sources' states at the start of a run, and the policy."""
+    """The sources' states at the start of a run, and the policy; names of sources in their canonical spelling."""
 
     policy: SourcePolicy = SourcePolicy()
     states: Mapping[str, State] = {}
@@ -29,12 +29,18 @@ class Standing(NamedTuple):
         """Return the state of a source."""
         return self.states.get(source, UNKNOWN)
 
-    def bars(self, source: str) -> bool:
-        """Tell whether nothing of a source may be learned: it is blocked, or not on the list of those that may."""
-        if self.states.get(source) == "blocked":
+    def bars(self, source: str, above: Sequence[str] = ()) -> bool:
+        """Tell whether nothing of a source may be learned: it is blocked, or not on the list of those that may.
+
+        Args:
+            source: Its name.
+            above: Names that it lies below; a block of one of them holds for it.
+        """
+        if any(self.states.get(name) == "blocked" for name in (source, *above)):
             return True
+        names = (source, f"{source}/")  # https://host is all that is left of https://host/, which https://host/* means
         allow = self.policy.allow
-        return bool(allow) and not any(fnmatch.fnmatchcase(source, pattern) for pattern in allow)
+        return bool(allow) and not any(fnmatch.fnmatchcase(name, pattern) for pattern in allow for name in names)
 
     @property
     def bars_some(self) -> bool:

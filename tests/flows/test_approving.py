@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.cli import _waits
 from flows.decision import without_text
 from flows.job import prepare, system_user
 from flows.policy import Policy
@@ -26,7 +27,8 @@ from flows.run import Run, _started_by, run_sign_approval
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
 from registry.errors import IntegrityError, PromotionError, SettingsError
-from registry.records import Case, StageResult, ValidationReport
+from registry.records import Case, StageResult, ValidationReport, canonical_digest
+from registry.trust.approvals import Asked, signed
 from registry.trust.signing import Keyring
 from tests.flows.toy_home import ANN, MODEL, evidence, registered
 
@@ -83,15 +85,70 @@ def test_who_started_the_training_is_refused_and_nothing_is_recorded(stores):
 def test_two_people_are_needed_where_the_policy_says_so(tmp_path):
     stores = open_stores(load_settings(home=tmp_path / "home"))
     waiting(stores, rules(approvers_needed=2, approvers=["ann", "carl", "bob"]))
+    for name in ("ann", "carl"):
+        stores.keyring.rotate(name)
     first = approve_and_promote(stores.settings, MODEL, "1", "ann", "")
     assert first["decision"] == "pending_approval"
     assert gate(first) == ("PENDING", "waits for people to approve: 1 of 2 have (ann)")
+    assert _waits(first) == "waits for people to approve: 1 of 2 have (ann)", "nothing went wrong"
     again = approve_and_promote(stores.settings, MODEL, "1", "Ann", "once more")
     assert again["decision"] == "pending_approval", "another spelling is the same person"
     with pytest.raises(PromotionError, match="E7541: dana cannot approve support/1: dana is not among those"):
         approve_and_promote(stores.settings, MODEL, "1", "dana", "")
     second = approve_and_promote(stores.settings, MODEL, "1", "carl", "")
     assert (second["decision"], gate(second)) == ("promoted", ("PASS", "approved by ann, carl"))
+    assert _waits(second) is None
+
+
+def test_where_the_policy_names_approvers_no_key_counts_because_it_came_first(tmp_path):
+    stores = open_stores(load_settings(home=tmp_path / "home"))
+    waiting(stores, rules(approvers_needed=2, approvers=["ann", "carl"]))
+    elsewhere = Keyring(tmp_path / "elsewhere")
+    public = {name: elsewhere.person(name).crypto.public_key.keyval["public"] for name in ("ann", "mallory")}
+    stores.keyring.add(public["ann"], "ann", ("approve",))
+    stranger = tmp_path / "elsewhere" / "people" / "mallory.pem"
+    for name, key in (("Ann", None), ("ANN", stranger), ("аnn", None), ("carl", None), ("CARL", stranger)):
+        with pytest.raises(SettingsError, match=r"E7891|E7892"):
+            approve_and_promote(stores.settings, MODEL, "1", name, "", key)
+    assert approvals_in(stores).of(MODEL, "1") == []
+    stores.keyring.person("carl")  # trusted on first use, where another policy let them
+    with pytest.raises(SettingsError, match="E7891: nobody trusted a key of carl yet, and the policy names who may"):
+        approve_and_promote(stores.settings, MODEL, "1", "carl", "")
+    by_hand = signed(stores.keyring.person("carl"), asked(stores), "", 30.0)
+    with pytest.raises(SettingsError, match=r"E7891: the key .* of carl was trusted on first use"):
+        approve_and_promote(stores.settings, MODEL, "1", "carl", "", signed=by_hand)
+    stores.keyring.add(stores.keyring.person("carl").crypto.public_key.keyval["public"], "carl", ("approve",))
+    approve_and_promote(stores.settings, MODEL, "1", "carl", "")
+    done = approve_and_promote(stores.settings, MODEL, "1", "ANN", "", tmp_path / "elsewhere" / "people" / "ann.pem")
+    assert gate(done) == ("PASS", "approved by carl, ann")
+
+
+def asked(stores: Stores) -> Asked:
+    evidence = current_evidence(stores, MODEL, "1")
+    return approvals_in(stores).asked(MODEL, "1", evidence.artifact_digest, evidence.report_digest)
+
+
+@pytest.mark.parametrize("name", ["bоb", "bo\u200bb", "boḃ", "ｂｏｂ", "ВОВ", "zeno", "Ratchet", "RATCHET", "rаtchet"])
+def test_no_spelling_lets_who_trained_it_or_the_installation_approve(stores, name):
+    """Version 1 was trained by bob as the decision has it, and by zeno as it was attested."""
+    with pytest.raises((PromotionError, SettingsError), match=r"E7541: .* started the training|E7892"):
+        approve_and_promote(stores.settings, MODEL, "1", name, "")
+    assert not (stores.home.keys / "people").exists()
+
+
+def test_a_forged_decision_steers_no_approval(stores):
+    """Whoever can write to the database appends one that lets anybody approve; it fits the chain."""
+    record = next(iter(stores.audit.records(kind="decision", model=MODEL)))
+    body = json.loads(record.body)
+    body["evidence"]["trained_by"] = "somebody else"
+    body["decision"]["policy"]["separate_duties"] = False
+    body["decision"]["evidence_digest"] = canonical_digest(body["evidence"])
+    stores.history.note("decision", MODEL, body, version="1")
+    with pytest.raises(PromotionError, match="E7541: bob cannot approve support/1: bob started the training"):
+        approve_and_promote(stores.settings, MODEL, "1", "bob", "")
+    stores.keyring.revoke(stores.keyring.own().key_id, "stolen")
+    with pytest.raises(PromotionError, match="E7560: no decision about support version 1 counts"):
+        approve_and_promote(stores.settings, MODEL, "1", "ann", "")
 
 
 def test_the_rules_of_the_last_decision_hold_whatever_is_done_to_the_policy_in_mlflow(stores):

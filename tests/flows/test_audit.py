@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +24,16 @@ from registry.audit.retention import mutable
 from registry.errors import IntegrityError
 from tests.flows import toy_home
 
+NOBODY = 65534
+READING = (
+    ["audit", "verify"],
+    ["audit", "show"],
+    ["audit", "export"],
+    ["history", toy_home.MODEL],
+    ["keys", "list"],
+    ["verify-model", f"{toy_home.MODEL}@champion"],
+    ["replay", f"{toy_home.MODEL}/1"],
+)
 OLD = "2020-01-01T00:00:00.000000+00:00"
 
 
@@ -100,12 +113,15 @@ def test_a_log_that_was_restored_from_a_backup_is_accepted_in_somebodys_name_and
             shutil.copy(made / file, promoted.home.root)
     promoted = open_stores(promoted.settings)
     assert [each["kind"] for each in json.loads(audit(promoted, "verify", "--json")[1])["findings"]] == ["end cut off"]
-    code, out, _ = audit(promoted, "accept", "--by", "ann", "--reason", "restored", "--json")
-    assert (code, json.loads(out)["by"]) == (0, "ann")
+    code, out, _ = audit(promoted, "accept", "--by", "ann", "--reason", "restored")
+    assert code == 0
+    assert "end cut off: the log ends with record" in " ".join(out.split())
     promoted.history.note("check", "m", {})
     promoted.seals.write()
     code, out, _ = audit(promoted, "verify", "--json")
-    assert (code, json.loads(out)["findings"], json.loads(out)["notes"]) == (0, [], [])
+    assert (code, json.loads(out)["findings"]) == (0, [])
+    (note,) = json.loads(out)["notes"]
+    assert "ann accepted the log as it was (restored), although: record" in note
     (record,) = promoted.audit.records(kind="accept")
     assert (record.by, json.loads(record.body)["reason"]) == ("ann", "restored")
 
@@ -125,6 +141,49 @@ def test_a_copy_of_the_checkpoints_that_was_kept_elsewhere_is_looked_at(promoted
     assert (code, "no checkpoint in" in err) == (1, True)
     code, _, err = audit(promoted, "verify", "--checkpoint", str(tmp_path / "none"))
     assert (code, err.partition(":")[0]) == (1, "E7962")
+
+
+def test_nothing_is_older_than_the_calendar(promoted):
+    code, out, _ = audit(promoted, "prune", "--older-than", "999999d", "--by", "ann")
+    assert (code, out.startswith("nothing is older than 0001-01-01")) == (0, True)
+
+
+@pytest.fixture
+def unwritable(promoted):
+    """Give a copy of the home that this process may read and not write, as an auditor has one."""
+    for command in READING:  # what they import may lie where only we may read
+        assert CliRunner().invoke(app, [*command, "--home", str(promoted.home.root)]).exit_code == 0
+    promoted.audit.engine.dispose()
+    folder = Path(tempfile.mkdtemp())
+    home = folder / "home"
+    shutil.copytree(promoted.home.root, home)
+    for path in (folder, home, *home.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    user = os.geteuid()
+    if user == 0:  # whom no permission stops
+        os.seteuid(NOBODY)
+    yield home
+    os.seteuid(user)
+    for path in (folder, *(path for path in home.rglob("*") if path.is_dir()), home):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_home_that_cannot_be_written_to_is_read_and_verified_all_the_same(unwritable):
+    for command in READING:
+        done = CliRunner().invoke(app, [*command, "--home", str(unwritable)])
+        assert (done.exit_code, done.stderr) == (0, ""), command
+    done = CliRunner().invoke(app, ["audit", "accept", "--by", "a", "--reason", "b", "--home", str(unwritable)])
+    assert (done.exit_code, done.stderr.partition(":")[0]) == (1, "E7840")
+
+
+def test_exported_cells_hold_no_control_characters(promoted):
+    promoted.history.note("check", "m", {}, by="bob\x1b[2J\x07\x9b\n \u202e")
+    promoted.history.note(" =1+1", "＝1+1", {})
+    code, out, _ = audit(promoted, "export", "--format", "csv")
+    first, second = list(csv.DictReader(io.StringIO(out)))[-2:]
+    assert (code, first["by"]) == (0, "bob\\x1b[2J\\x07\\x9b\\n \\u202e")
+    assert (second["kind"], second["model"]) == ("' =1+1", "'＝1+1")
 
 
 def test_records_are_shown_a_line_each_in_words(promoted):

@@ -23,6 +23,7 @@ from registry.datasets import DatasetStore
 from registry.errors import CurationError, ExtractionError, FilteringError
 from registry.records import SPLITS
 from tasks.curation.fingerprint import compared_text
+from tasks.curation.redact import DISGUISES
 from tasks.curation.shards import read_decisions
 from tasks.extraction.inputs import find_inputs
 
@@ -229,7 +230,8 @@ def test_better_rules_correct_what_older_code_wrote(
     events = _events(tmp_path / "e.jsonl", output="Sure, write to jane.roe@mail.example.org.")
     with monkeypatch.context() as older:  # code of another version, which found no addresses
         older.setattr("flows.version.__version__", "0.0.0")
-        older.setattr("tasks.curation.redact.SUSPECTS", {})
+        older.setattr("tasks.curation.redact.SUSPECTS", ())
+        older.setattr("tasks.curation.redact._PATTERNS", DISGUISES)
         assert "jane.roe" in place.rows(place.build(events))[0]["messages"]
     made = place.build(events)
     assert (made.manifest.version, made.unchanged) == ("1.0.1", False)

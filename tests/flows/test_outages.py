@@ -81,7 +81,7 @@ def test_a_server_that_is_killed_in_the_middle_is_told_and_the_same_command_comp
     events = make_sample(tmp_path / "events.jsonl", "--events", 400, "--clean")
     server, home = Server(kind, tmp_path / kind), tmp_path / "home"
     name = {"mlflow": "MLFLOW_TRACKING_URI", "prefect": "PREFECT_API_URL"}[kind]
-    patience = {"PREFECT_CLIENT_MAX_RETRIES": "1"}  # it asks again for a minute otherwise: a server that is started anew is waited for
+    patience = {"PREFECT_CLIENT_MAX_RETRIES": "1"}  # else a server that is started anew is waited for, a minute
     environment = {**os.environ, **QUIET, **patience, "PREFECT_API_URL": prefect_api, name: server.url}
     nursery = Nursery(tmp_path / "n", environment)
     try:

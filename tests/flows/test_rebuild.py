@@ -17,9 +17,11 @@ from flows.dataset import BuildResult, build_dataset
 from flows.job import prepare
 from flows.log_input import discard_log
 from flows.progress import Progress
+from flows.queries import list_datasets
 from flows.rebuild import NOTE, check_same, note_inputs, rebuild_dataset
 from flows.run import Run
 from flows.settings import Settings
+from flows.show import show_datasets
 from flows.sources import standing
 from flows.stores import Stores, open_stores
 from registry.errors import CurationError, ExtractionError, IntegrityError
@@ -140,6 +142,41 @@ def test_inputs_that_are_gone_are_told_and_found_where_they_lie_now(home):
     assert outcomes(rebuilt)[0] == "the same"
     assert "two.jsonl is gone" in told(rebuilt)
     assert rebuild_dataset(home, "agent/1.1.0", [str(elsewhere.parent)])["same"]
+    other = elsewhere.with_name("two.jsonl")
+    other.write_text(elsewhere.read_text() + lines([execution(1_000)]))
+    wrong = rebuild_dataset(home, "agent/1.1.0", [str(other)])
+    assert "two.jsonl is gone (its digest was" in told(wrong)
+    assert "and none of the 1 files that were named is what it was" in told(wrong)
+
+
+def test_a_file_that_was_named_and_is_no_input_is_told_where_the_inputs_are_still_there(home):
+    other = home.layout.root.parent / "two.jsonl"
+    other.write_text((home.layout.root / "two.jsonl").read_text() + lines([execution(1_000)]))
+    rebuilt = rebuild_dataset(home, "agent/1.1.0", [str(other)])
+    assert rebuilt["same"]
+    assert rebuilt["unused"] == [str(other)]
+    assert rebuild_dataset(home, "agent/1.1.0", [str(home.layout.root / "two.jsonl")])["unused"] == []
+
+
+def test_a_stored_version_that_is_damaged_is_told_although_its_events_make_the_same(home):
+    store = open_stores(home).datasets
+    with next(store.path("agent", "1.1.0").glob("train*.parquet")).open("ab") as file:
+        file.write(b"more")
+    rebuilt = rebuild_dataset(home, "agent/1.1.0", [])
+    assert rebuilt["versions"][1]["digest"] == rebuilt["versions"][1]["rebuilt"]
+    assert "agent/1.1.0: what is stored is damaged: dataset agent/1.1.0 is not what was written" in told(rebuilt)
+    assert "its events make the same" in outcomes(rebuilt)[1]
+
+
+def test_a_damaged_version_is_listed_as_such_beside_the_others(home, capsys):
+    file = open_stores(home).datasets.path("agent", "1.1.0") / "dataset.json"
+    file.write_text(file.read_text().replace('"digest": "', '"digest": "0', 1))
+    listed = list_datasets(home)
+    assert [bool(each["damaged"]) for each in listed["datasets"]] == [False, True, False, False]
+    show_datasets(listed)
+    shown = capsys.readouterr().out
+    assert "E7911" in shown
+    assert shown.count("agent/1.") >= 4
 
 
 def test_an_input_that_was_changed_is_told_and_the_versions_above_it_are_still_tried(home):

@@ -13,12 +13,20 @@ from typing import Any
 
 import pytest
 
-from flows.promotion import Approving, current_evidence, decide_and_carry_out, record_approval
-from flows.replay import difference, replay_decision
+from flows.promotion import (
+    Approving,
+    current_evidence,
+    decide_and_carry_out,
+    decisions_of,
+    policy_of,
+    record_approval,
+)
+from flows.replay import ABSENT, difference, replay_decision
 from flows.settings import load_settings
 from flows.stores import Stores, open_stores
 from registry.errors import IntegrityError, PromotionError
-from registry.records import canonical_digest
+from registry.records import Decision, Evidence, canonical_digest
+from registry.trust.decisions import sealed
 from tests.flows.toy_home import ANN, MODEL, POLICY, evidence, registered, with_champion
 
 
@@ -132,11 +140,14 @@ def test_a_body_that_is_no_decision_is_told(stores):
     ("change", "says"),
     [
         (lambda d: d.update(verdict="promoted", target="production"), 'target was "production", is "staging"'),
-        (lambda d: d["gates"][14].update(status="PASS"), r'gates\[14\].status was "PASS", is "PENDING"'),
+        (lambda d: d["gates"][-1].update(status="PASS"), r'gates\[human approval\].status was "PASS", is "PENDING"'),
         (lambda d: d.update(reason="fine"), 'reason was "fine", is "waits for'),
         (lambda d: d.update(replaced="7"), 'replaced was "7", is null'),
-        (lambda d: d["policy"].update(approval="auto"), r'gates\[14\].reason was "waits for a person to approve", is'),
-        (lambda d: d.update(surplus=1), "surplus was 1, is null"),
+        (
+            lambda d: d["policy"].update(approval="auto"),
+            r'gates\[human approval\].reason was "waits for a person to approve", is',
+        ),
+        (lambda d: d.update(surplus=1), "surplus was 1, is nothing"),
     ],
 )
 def test_a_decision_that_does_not_follow_from_its_evidence_is_told_with_the_first_difference(stores, change, says):
@@ -157,18 +168,17 @@ def test_evidence_and_decision_that_were_both_rewritten_are_not_what_was_signed(
         body["decision"]["evidence_digest"] = canonical_digest(finite)
 
     rewritten(stores, number, forge)
-    with pytest.raises(IntegrityError, match=r"E7972: .* can be made again, but no bundle is about it"):
+    with pytest.raises(IntegrityError, match=r"E7972: .* can be made again, but .* it is not what was signed"):
         replay_decision(stores.settings, str(number))
 
 
 def test_a_bundle_that_is_gone_or_does_not_count_is_told(stores):
     record = decisions(stores)[-1]
-    key = stores.keyring.own().key_id
-    stores.keyring.revoke(key, "stolen")
-    with pytest.raises(IntegrityError, match=r"E7972: .* does not count: .* was revoked"):
-        replay_decision(stores.settings, str(record.sequence))
     by_force(stores, "bundles", "DELETE FROM bundles WHERE version = ?", record.version)
     with pytest.raises(IntegrityError, match=r"E7972: .* no bundle is about it"):
+        replay_decision(stores.settings, str(record.sequence))
+    stores.keyring.revoke(stores.keyring.own().key_id, "stolen")
+    with pytest.raises(IntegrityError, match=r"E7972: .* does not count: .* was revoked"):
         replay_decision(stores.settings, str(record.sequence))
 
 
@@ -179,16 +189,57 @@ def test_what_was_erased_is_told_and_is_no_tampering(stores):
         replay_decision(stores.settings, str(record.sequence))
 
 
-def test_a_decision_from_before_policies_were_recorded_goes_by_that_of_its_version(stores):
+def test_a_decision_that_nobody_signed_is_neither_made_again_nor_shown_nor_approved(stores):
+    """Whoever can write to the database appends one that fits its chain: it does not count."""
+    record = decisions(stores)[2]
+    for spoil in (lambda d: d.pop("seal"), lambda d: d.update(seal=""), lambda d: d.update(seal="{}"), lambda d: None):
+        body = json.loads(record.body)
+        body["evidence"]["trained_by"] = "somebody else"
+        body["decision"]["policy"]["separate_duties"] = False
+        body["decision"]["evidence_digest"] = canonical_digest(body["evidence"])
+        spoil(body["decision"])
+        forged = stores.history.note("decision", MODEL, body, version="2")
+        with pytest.raises(IntegrityError, match=r"E7972: decision .* can be made again, but"):
+            replay_decision(stores.settings, str(forged.sequence))
+    assert len(stores.history.decisions(MODEL, "2")) == 5
+    assert [evidence.trained_by for _, evidence in decisions_of(stores, MODEL, "2")] == [None]
+    assert policy_of(stores, MODEL, "2").promotion.separate_duties
+
+
+def test_a_signed_decision_that_is_appended_again_stays_where_it_was_first(stores):
+    record_approval(stores, MODEL, "2", Approving("ann"))
+    evidence = current_evidence(stores, MODEL, "2").model_copy(update={"training_state": "FAILED"})
+    assert decide_and_carry_out(stores, evidence, POLICY, ANN)[0].verdict == "rejected"
+    stores.history.note("decision", MODEL, json.loads(decisions(stores)[2].body), version="2")
+    assert [decision.verdict for decision, _ in decisions_of(stores, MODEL, "2")] == ["pending_approval", "rejected"]
+
+
+def test_a_decision_by_other_rules_is_told_as_such_with_the_gate_that_was_added(stores):
+    """It was made before a gate came in; the record is as it was signed."""
     body = json.loads(decisions(stores)[2].body)
-    del body["decision"]["policy"], body["decision"]["code_version"], body["evidence"]["trained_by"]
-    body["decision"]["evidence_digest"] = canonical_digest(body["evidence"])
-    old = stores.history.note("decision", MODEL, body, version="2")
-    replayed = replay_decision(stores.settings, str(old.sequence))
-    assert (replayed["verdict"], replayed["code_version"], replayed["signed_by"]) == ("pending_approval", "", None)
+    old = Decision.model_validate(body["decision"]).model_copy(update={"rules": "ab" * 32, "code_version": "0.0.9"})
+    old = old.model_copy(update={"gates": [gate for gate in old.gates if gate.name != "not tainted"]})
+    signed = sealed(stores.keyring.own(), old)
+    stores.history.record_decision(signed, Evidence.model_validate(body["evidence"]))
+    with pytest.raises(IntegrityError) as caught:
+        replay_decision(stores.settings, f"{MODEL}/2")
+    assert "gates[not tainted] was nothing, is {" in str(caught.value)
+    assert "other rules decided it: Ratchet 0.0.9 with rules abababababab, and this is" in str(caught.value)
 
 
 def test_the_first_difference_is_found_in_the_order_of_the_keys():
     assert difference({"a": 1, "b": [1, {"c": 2}]}, {"a": 1, "b": [1, {"c": 3}]}) == ("b[1].c", 2, 3)
-    assert difference({"a": None}, {}) == ("a", None, None)
-    assert difference([1], [1, 2]) == ("", [1], [1, 2])
+    assert difference({"a": None}, {}) == ("a", None, ABSENT)
+    assert difference([1], [1, 2]) == ("[1]", ABSENT, 2)
+    gates = [{"name": "a", "status": "PASS"}, {"name": "b", "status": "PASS"}]
+    assert difference(gates, [gates[0], {"name": "new"}, gates[1]]) == ("[new]", ABSENT, {"name": "new"})
+    assert difference(gates, gates[::-1]) == ("[0]", "a", "b")
+
+
+def test_of_two_long_values_the_part_where_they_differ_is_shown(stores):
+    number = decisions(stores)[0].sequence
+    rewritten(stores, number, lambda body: body["decision"].update(reason=body["decision"]["reason"] + "x" * 400 + "y"))
+    with pytest.raises(
+        IntegrityError, match=r"reason was .*…, is .*the record was changed: .*it is not what was signed"
+    ):
+        replay_decision(stores.settings, str(number))

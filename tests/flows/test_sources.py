@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from flows.barring import known_as
+from flows.barring import bars_of, known_as
+from flows.cli import app
 from flows.dataset import BuildResult, build_dataset
 from flows.policy import Policy
 from flows.settings import load_settings
@@ -99,6 +101,52 @@ def test_nothing_of_a_blocked_source_is_in_the_dataset_and_its_events_are_counte
     assert made.events.by_reason == {"blocked_source": 25}
     assert (made.events.read, made.events.ignored, made.events.rejected) == (85, 25, 0)
     assert set(read_decisions(made.decisions)["event_source"].to_pylist()) == {OURS}
+
+
+@pytest.mark.parametrize(
+    "spelling", ["/theirs/", "/%74heirs", "/theirs\u200b", "/theirs?x=1", " /theirs", "/theirs/eu"]
+)
+def test_another_spelling_of_a_blocked_source_teaches_nothing(place: _Place, tmp_path: Path, spelling: str) -> None:
+    generator = random.Random(3)
+    lines = [_event(n, OURS, generator) for n in range(60)] + [_event(n, spelling, generator) for n in range(9)]
+    path = tmp_path / "e.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = place.build(str(path), standing=standing(theirs="blocked"))
+    assert place.sources(made) == {OURS: 60}
+    assert sum(made.barred.values()) == 9
+
+
+def test_spellings_of_one_source_share_its_limit(place: _Place, tmp_path: Path) -> None:
+    generator = random.Random(4)
+    names = [OURS] * 60 + [THEIRS] * 60 + [f"{THEIRS}/"] * 60
+    path = tmp_path / "e.jsonl"
+    path.write_text("".join(json.dumps(_event(n, name, generator)) + "\n" for n, name in enumerate(names)))
+    made = place.build(str(path), standing=standing(SourcePolicy(max_source_share=0.5)))
+    assert made.left_out == {"over_source_share": 60}  # 120 of theirs, of which 60 = 0.5 · 120 stay
+
+
+def test_what_is_allowed_is_allowed_in_every_spelling_and_nothing_else_is() -> None:
+    policy = SourcePolicy(allow=("HTTPS://Ours.example/*", "/partner"))
+    bars = bars_of(Standing(policy), ())
+    assert bars is not None
+    ours = ("https://ours.example/a", "https://OURS.example/", "/partner", "/partner/")
+    theirs = ("https://theirs.example/a", "/partner/x", "https://theirs.example/?https://ours.example/")
+    assert [bars(name) for name in (*ours, *theirs)] == [False] * 4 + [True] * 3
+
+
+def test_a_source_can_be_blocked_before_the_first_run(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    def sources(*arguments: str) -> Any:
+        done = CliRunner().invoke(app, ["sources", *arguments, "--home", str(home), "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    said = sources("block", "/Theirs\u200b/", "--by", "dana", "--reason", "planted")
+    assert (said["source"], said["state"], said["before"]) == ("/Theirs", "blocked", None)
+    below = sources("trust", "/Theirs/eu", "--by", "dana", "--reason", "good")
+    assert (below["state"], below["below"]) == ("trusted", "/Theirs")
+    assert sources("list")["counts"] == {"blocked": 1, "trusted": 1}
 
 
 def test_feedback_of_a_blocked_source_says_nothing(place: _Place, tmp_path: Path) -> None:

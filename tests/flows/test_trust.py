@@ -40,7 +40,12 @@ def ask(home):
 
 def test_a_good_version_is_shown_with_who_signed_it_and_a_bad_one_ends_with_1(ask, home):
     found = ask("verify-model", f"{MODEL}/1", "--json")
-    assert (found["model"], found["version"], found["signed_by"], found["trained_by"]) == (MODEL, "1", "ratchet", "ann")
+    assert (found["model"], found["version"], found["signed_by"], found["trained_by"]) == (
+        MODEL,
+        "1",
+        "ratchet",
+        "zeno",
+    )
     assert found["files"] == 6
     shown = ask("verify-model", f"{MODEL}/1")
     assert "good  support/1" in shown
@@ -78,8 +83,11 @@ def test_after_a_key_is_revoked_a_version_is_signed_with_a_new_one(ask):
     fresh = ask("keys", "rotate", "--by", "ann", "--json")
     assert fresh["key_id"] != old["key_id"]
     signed = ask("sign", f"{MODEL}/1", "--by", "ann", "--reason", "looked at", "--json")
-    assert (signed["key_id"], signed["trained_by"], signed["reason"]) == (fresh["key_id"], "ann", "looked at")
+    assert (signed["key_id"], signed["trained_by"], signed["reason"]) == (fresh["key_id"], "zeno", "looked at")
     assert ask("verify-model", f"{MODEL}/1", "--json")["key_id"] == fresh["key_id"]
+    shown = ask("verify-model", f"{MODEL}/1")
+    assert "by zeno" in shown
+    assert "looked at by ann: looked at" in shown
     shown = ask("keys", "list")
     assert "revoked" in shown
     assert "the disk was sold" in shown

@@ -54,7 +54,7 @@ def registered(stores: Stores, work: str, model: str = MODEL) -> ModelVersion:
     tracking.log_text(run, POLICY.model_dump_json(), "policy.json")
     version = stores.models.log_candidate(Candidate(model, run, folder, CODE, [], work, data, "full_retrain"))
     tracking.set_state(run, "COMPLETED")
-    stores.bundles.attest(version, {}, by="ann")
+    stores.bundles.attest(version, {}, by="zeno")
     stores.transitions.registered(version, ANN)
     return version
 

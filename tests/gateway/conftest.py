@@ -84,6 +84,7 @@ class Place:
         self.bundles.decide(intent.intent_id, model, number, "promote", facts)
         self.client.set_model_version_tag(model, number, "stage", "production")
         self.client.set_registered_model_alias(model, "champion", number)
+        history.append(model, number, "promote", before="staging", after="production", by="ann")
         history.close_intent(intent.intent_id)
 
     def execution(self, trace: str) -> dict[str, Any]:

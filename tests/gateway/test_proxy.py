@@ -48,6 +48,13 @@ class Elsewhere:
         yield b'data: {"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 22}}\n\ndata: [DONE]\n\n'
 
 
+def serve_at(place, version, url, model=""):
+    """Let a version be served elsewhere, as somebody signed who looked at it."""
+    place.client.set_model_version_tag("agent", version, "endpoint", url)
+    place.client.set_model_version_tag("agent", version, "endpoint_model", model)
+    place.bundles.sign(place.registry.get("agent", version), "it is served there", "ann")
+
+
 @pytest.fixture
 def elsewhere():
     return Elsewhere()
@@ -55,8 +62,7 @@ def elsewhere():
 
 @pytest.fixture
 def gateway(place, opened, served, elsewhere):
-    place.client.set_model_version_tag("agent", "1", "endpoint", f"{served(elsewhere.app)}/v1/")
-    place.client.set_model_version_tag("agent", "1", "endpoint_model", "big-model")
+    serve_at(place, "1", f"{served(elsewhere.app)}/v1/", "big-model")
     return opened(place, answer_seconds=0.5).ready()
 
 
@@ -90,7 +96,7 @@ def test_a_stream_that_breaks_off_ends_with_an_error_and_is_logged_as_one(place,
 
 
 def test_a_stream_whose_caller_hangs_up_is_logged_with_what_was_said(place, served, elsewhere, toys, caplog):
-    place.client.set_model_version_tag("agent", "1", "endpoint", f"{served(elsewhere.app)}/v1")
+    serve_at(place, "1", f"{served(elsewhere.app)}/v1")
     url = served(create_app(toys.config(place)))
     body = {"model": "agent", "messages": [{"role": "user", "content": "dawdle"}], "stream": True}
     with httpx.Client(base_url=url) as http:
@@ -131,7 +137,7 @@ def test_an_answer_that_is_none_is_a_failure(gateway):
 
 
 def test_a_server_that_is_not_there_is_a_failure(place, opened):
-    place.client.set_model_version_tag("agent", "1", "endpoint", "http://127.0.0.1:9/v1")
+    serve_at(place, "1", "http://127.0.0.1:9/v1")
     answer = opened(place).ready().chat()
     assert (answer.status_code, answer.json()["code"]) == (502, "E7882")
 
@@ -143,14 +149,29 @@ def test_an_endpoint_that_is_no_address_is_told(place, opened):
     assert gateway.chat().status_code == 503
 
 
+def test_a_server_that_nobody_signed_gets_no_request_and_one_that_was_signed_is_left_on_purpose_alone(
+    place, opened, served, elsewhere
+):
+    gateway = opened(place).ready()
+    place.client.set_model_version_tag("agent", "1", "endpoint", f"{served(elsewhere.app)}/v1")
+    gateway.until(lambda: "E7953" in gateway.get("/readyz").text)
+    assert gateway.chat().status_code == 503
+    assert elsewhere.asked == []
+    place.bundles.sign(place.registry.get("agent", "1"), "it is ours", "ann")
+    gateway.until(lambda: gateway.chat().status_code == 200)
+    assert len(elsewhere.asked) == 1
+    place.client.delete_model_version_tag("agent", "1", "endpoint")
+    gateway.until(lambda: "E7953" in gateway.get("/readyz").text)
+
+
 def test_a_key_goes_to_its_own_server_and_to_no_other(place, opened, served, elsewhere, tmp_path, caplog):
     caplog.set_level("DEBUG")
     address = served(elsewhere.app)
     keys = tmp_path / "keys"
     keys.write_text(f"# ours\n{address}/v1 of-this-server\nhttps://api.example.com of-that-server\n")
     keys.chmod(0o600)
-    place.client.set_model_version_tag("agent", "1", "endpoint", f"{address}/v1")
-    place.client.set_model_version_tag("agent", "2", "endpoint", f"{address.replace('127.0.0.1', 'localhost')}/v1")
+    serve_at(place, "1", f"{address}/v1")
+    serve_at(place, "2", f"{address.replace('127.0.0.1', 'localhost')}/v1")
     gateway = opened(place, endpoint_keys=keys).ready()
     assert gateway.chat(headers={"authorization": "Bearer of-the-caller"}).status_code == 200
     assert gateway.chat(model="agent/2").status_code == 200

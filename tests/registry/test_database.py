@@ -56,15 +56,20 @@ def test_what_was_recorded_before_there_was_a_chain_is_chained_with_its_numbers_
             )
         line = "'m', '1', 'train', NULL, 'development', 'ann', 'because', NULL, NULL"
         connection.exec_driver_sql(f"INSERT INTO history VALUES (1, 'k', 'then', {line})")
+        connection.exec_driver_sql("INSERT INTO intents VALUES (1, 'i', 'then', 'm', '{}')")
+        connection.exec_driver_sql("INSERT INTO closures VALUES (1, 'i', 'then', 'done')")
+        connection.exec_driver_sql("INSERT INTO runs VALUES (1, 'r', 'then', 'w', 'r', 'm', 'started', NULL)")
+        connection.exec_driver_sql("INSERT INTO experiments VALUES (1, 'e', 'then', 'm', 'e', 'start', '{}')")
     engine.dispose()
     log, history = AuditLog(url), History(url)
     records = list(log.records())
     assert [(r.sequence, r.key, r.time) for r in records[:1200]] == [
         (n, f"key {n}", f"time {n}") for n in range(1, 1201)
     ]
-    assert (records[-1].kind, records[-1].by, records[-1].time) == ("train", "ann", "then")
+    assert (records[1200].kind, records[1200].by, records[1200].time) == ("train", "ann", "then")
+    assert [record.kind for record in records[1201:]] == ["intent", "closure", "run", "experiment_event"]
     history.append("m", "2", "train", before=None, after="development", by="ann")
-    assert history.note("check", "m", {}).sequence == 1203
+    assert history.note("check", "m", {}).sequence == 1207
     assert examine(log.engine, Trust([])).findings == []
     with pytest.raises(sa.exc.IntegrityError, match="audit only grows"), log.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM audit")

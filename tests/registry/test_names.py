@@ -5,7 +5,7 @@ import pytest
 from registry.errors import SettingsError
 from registry.names import check_person, person, same_person
 
-LOOK_ALIKES = ["rооt", "ro\u200bot", "ro\u00adot", "ro\u115fot", "root\ufe0f"]  # noqa: RUF001
+LOOK_ALIKES = ["rооt", "ro\u200bot", "ro\u00adot", "ro\u115fot", "root\ufe0f"]
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ def test_every_spelling_of_a_name_is_one_person(spelling):
 
 
 def test_a_whole_word_of_another_script_that_looks_the_same_is_the_same():
-    assert same_person("сосо", "coco")  # noqa: RUF001  # Cyrillic, and Latin
+    assert same_person("сосо", "coco")  # Cyrillic, and Latin
     assert not same_person("dana", "diana")
     assert person(" Dana  Scully") == "dana scully"
 

@@ -146,3 +146,35 @@ def test_attempts_are_recorded_at_once_and_a_flood_of_them_is_no_flood_of_lines(
     assert sources.current()["b"].body["attempts"] == 30
     assert len(sources.of("b")) == 3
     assert sources.current()["b"].state == "blocked"
+
+
+def test_the_register_has_one_name_for_all_spellings_of_a_source(sources):
+    put(sources, "1", line("HTTPS://Acme.Example/us%2D1/", "blocked"))
+    sources.attempted("2", {"https://acme.example/us-1?x": 2, "https://acme.example/us-1/eu": 3}, {"via": "learn"})
+    (found,) = sources.current().values()
+    assert (found.source, found.state, found.body["attempts"]) == ("https://acme.example/us-1", "blocked", 5)
+    assert len(sources.of("https://ACME.example/us-1#a")) == 2
+
+
+def test_an_older_line_in_another_spelling_is_lifted_by_a_person_only(sources):
+    row = {"sequence": 1, "key": "1:0", "time": "2026-01-01", "source": "/x/", "state": "blocked", "by": "dana"}
+    with sources._engine.begin() as connection:
+        connection.execute(sa.insert(database.sources), row | {"body": '{"action":"set"}'})
+    put(sources, "2", NewLine("/x", "trial", {"action": "judged"}))
+    assert {name: found.state for name, found in sources.current().items()} == {"/x": "blocked"}
+    put(sources, "3", line("/x", "trusted"))
+    assert sources.current()["/x"].state == "trusted"
+
+
+def test_no_spelling_and_nothing_below_a_blocked_source_reaches_the_log(sources, log):
+    put(sources, "1", line("https://acme.example/us", "blocked"))
+    names = (
+        "https://acme.example/us",
+        "HTTPS://ACME.example/us/",
+        "https://acme.example/%75s/eu?x=1",
+        "\u200bhttps://acme.example/us",
+    )
+    done = log.append([event(number, name) for number, name in enumerate((*names, "https://acme.example/usa"))])
+    assert (done.appended, [each.code for each in done.rejected]) == (1, ["E7235"] * 4)
+    log.close()
+    assert sources.current()["https://acme.example/us"].body["attempts"] == 4

@@ -38,7 +38,7 @@ def upgrade() -> None:
 
 
 def _chain() -> None:
-    """Make the audit log anew: its records with the numbers that they have, then one for each line of the history."""
+    """Make the audit log anew: its records with the numbers that they have, then one for each row that there is."""
     names = ("kind", "model", "version", "body", "by", "digest", "previous", "hash")
     appended("audit_chain", *(text(name, nullable=False) for name in names))
     chained = sa.table("audit_chain", *(sa.column(name) for name in ("sequence", "key", "time", *names)))
@@ -57,5 +57,8 @@ def _recorded(connection: sa.Connection) -> list[dict[str, Any]]:
     audit = connection.execute(
         sa.text("SELECT time, kind, model, version, key, body FROM audit ORDER BY sequence")
     ).mappings()
-    history = connection.execute(sa.text("SELECT * FROM history ORDER BY sequence")).mappings()
-    return [{**row, "by": "ratchet"} for row in audit] + [record_of("history", dict(row)) for row in history]
+    found = [{**row, "by": "ratchet"} for row in audit]
+    for table in ("history", "intents", "closures", "runs", "experiments"):
+        rows = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY sequence")).mappings()  # noqa: S608
+        found += [record_of(table, dict(row)) for row in rows]
+    return found

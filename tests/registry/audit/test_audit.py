@@ -129,9 +129,9 @@ def test_erased_texts_are_gone_their_digests_stay_and_the_chain_holds(url, keyri
     log.erase(rows, reason="asked to be forgotten", by="bob", signer=keyring.own())
     assert log.containing(texts) == {"audit": [], "history": [], "runs": [], "intents": [2]}  # that one is still open
     records = list(log.records())
-    assert [record.body == ERASED for record in records] == [True, True, False, False]
-    assert all(record.digest == digests[record.sequence] for record in records[:3])
-    assert (records[3].kind, records[3].by) == ("erase", "bob")
+    assert [record.sequence for record in records if record.body == ERASED] == [1, 2]
+    assert all(record.digest == digests[record.sequence] for record in records[:-1])
+    assert (records[-1].kind, records[-1].by) == ("erase", "bob")
     assert findings(log, keyring) == []
     assert history.of("m")[0].reason == BLANK
     assert [note.body for note in history.notes("check")] == [{"said": "nothing"}]

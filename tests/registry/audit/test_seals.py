@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
-from registry.audit.checkpoints import TAG
+from registry import database
+from registry.audit.checkpoints import PAYLOAD_TYPE, TAG
 from registry.audit.log import AuditLog
+from registry.audit.retention import mutable
 from registry.audit.seals import Seals
 from registry.connection import connect
 from registry.errors import IntegrityError, SettingsError
@@ -95,8 +97,61 @@ def test_a_file_that_is_taken_away_is_missed_also_without_mlflow_and_after_a_new
     assert len(sealed.seals.standing().problems) == 2
     alone = Seals(sealed.seals.log, sealed.keyring, sealed.home)
     assert "the checkpoints are gone" in alone.standing().problems[0]
-    sealed.note()
-    assert "line 1 of checkpoints.jsonl does not follow the first line" in sealed.seals.standing().problems[0]
+    assert sealed.note() is None
+    assert not sealed.seals.file.exists()
+    assert len(sealed.seals.standing().problems) == 2
+
+
+def cut_off(sealed, sequence):
+    """Take the log's end and its checkpoints out of the database and the file, and leave MLflow as it is."""
+    with database.writing(sealed.seals.log.engine) as connection, mutable(connection, "audit"):
+        connection.exec_driver_sql(f"DELETE FROM audit WHERE sequence > {sequence}")
+    sealed.keep(sealed.lines()[:-1])
+
+
+def test_a_cut_off_end_is_not_signed_over_by_what_happens_next(sealed, caplog):
+    newest = sealed.lines()[-1]
+    cut_off(sealed, 3)
+    assert sealed.note() is None
+    assert "no checkpoint of the audit log is signed: checkpoints.jsonl lacks the checkpoint" in caplog.text
+    assert sealed.seals._tag() == newest
+    assert "the file lacks the checkpoint that MLflow has" in sealed.seals.standing().problems[0]
+
+
+def test_a_file_whose_end_is_about_another_log_gets_no_more_checkpoints(sealed, caplog):
+    lines = sealed.lines()
+    cut_off(sealed, 2)
+    sealed.keep(lines)
+    assert sealed.note() is None
+    assert "the log is not the one that the last checkpoint" in caplog.text
+    assert sealed.lines() == lines
+
+
+def test_a_file_that_is_gone_with_mlflows_checkpoint_does_not_begin_anew(sealed, caplog):
+    sealed.seals.file.unlink()
+    sealed.connection.client.delete_experiment_tag(sealed.connection.experiment_id, sealed.tag_name)
+    assert sealed.note() is None
+    assert "the checkpoints that were in checkpoints.jsonl are gone" in caplog.text
+    sealed.keyring.rotate()
+    assert sealed.note() is None
+    assert "the checkpoints are gone" in sealed.seals.standing().problems[0]
+
+
+def test_a_file_that_began_anew_without_leave_is_found(sealed):
+    first = sealed.seals.file
+    first.rename(first.with_name("away"))
+    body = {**dict(sealed.seals.log.head()), "time": "now", "previous": ""}
+    sealed.keep([sealed.keyring.own().sign(body, PAYLOAD_TYPE)])
+    alone = Seals(sealed.seals.log, sealed.keyring, sealed.home)
+    assert "line 1 of checkpoints.jsonl does not follow the first line" in alone.standing().problems[0]
+
+
+def test_a_checkpoint_that_mlflow_missed_while_it_was_away_is_written_there_later(sealed):
+    alone = Seals(sealed.seals.log, sealed.keyring, sealed.home)
+    sealed.history.note("check", "m", {})
+    alone.write()
+    assert sealed.note() is not None
+    assert sealed.seals._tag() == sealed.lines()[-1]
 
 
 def test_one_that_is_changed_or_signed_by_somebody_else_does_not_count(sealed, tmp_path):
@@ -184,12 +239,17 @@ def test_what_somebody_without_the_key_accepts_is_not(sealed, tmp_path):
 def test_the_file_goes_on_anew_after_it_was_accepted_and_the_old_one_stays(sealed):
     sealed.keep(sealed.lines()[:1])
     sealed.note()
-    assert sealed.seals.standing().problems == []
-    sealed.keep(sealed.lines()[1:])
     assert len(sealed.seals.standing().problems) == 1
-    sealed.seals.accept(reason="a disk was lost", by="ann")
+    sealed.seals.accept(reason="a disk was lost", by="ann", findings=["lines were lost"])
     assert sealed.seals.standing().problems == []
     assert len(list(sealed.seals.file.parent.glob("checkpoints-*.jsonl"))) == 1
+    (accepted,) = sealed.seals.accepted()
+    assert (accepted["by"], accepted["findings"]) == ("ann", ["lines were lost"])
+    sealed.note()
+    assert sealed.seals.standing()[1:] == ([], [])
+    sealed.seals.file.unlink()  # what was accepted then is no leave to take the new ones away
+    assert sealed.note() is None
+    assert len(sealed.seals.standing().problems) == 2
 
 
 def test_another_home_on_the_same_log_or_the_same_mlflow_is_no_tampering(sealed, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from registry import database
-from registry.audit.chain import GENESIS, linked
+from registry.audit.chain import CHAINED, GENESIS, linked
 from registry.audit.log import AuditLog, Entry
 from registry.audit.retention import mutable
 from registry.audit.seals import Seals
@@ -17,7 +17,7 @@ from registry.history import History
 from registry.home import Home
 from registry.trust.signing import Keyring
 
-TABLES = ("audit", "history", "bundles", "sources")
+TABLES = ("audit", *CHAINED)
 SOME = 12
 
 
@@ -184,7 +184,7 @@ def test_a_fork_is_found_where_two_copies_were_made_into_one(log):
 
 def test_a_fork_is_found_when_a_home_goes_on_from_a_backup(tmp_path):
     log = Log(tmp_path / "home")
-    copy = tmp_path / "copy.db"
+    copy, before = tmp_path / "copy.db", log.seals.file.read_text()
     database.connect(log.url).dispose()
     shutil.copy(log.home.database, copy)
     log.notes(2)
@@ -197,10 +197,11 @@ def test_a_fork_is_found_when_a_home_goes_on_from_a_backup(tmp_path):
     log.seals.log = log.log
     log.notes(2)
     assert log.found() == [("rewritten", 13, 14)]
+    log.seals.file.write_text(before)
     log.notes(1)
     log.seals.write()
     assert theirs.sequence == 14
-    assert log.found() == [("forked", 14, 14)]
+    assert log.found([*log.seals.standing().checkpoints, theirs]) == [("forked", 14, 14)]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,38 @@ def test_a_fork_is_found_when_a_home_goes_on_from_a_backup(tmp_path):
 def test_a_row_of_another_table_is_compared_with_its_record(log, change, expected):
     log.force(change)
     assert log.found() == [expected]
+
+
+def with_a_run(log):
+    """Let a log have two runs, an intent that is closed, and an experiment; return the number of its last record."""
+    log.history.record_run("work", "r1", "m", "started")
+    log.history.record_run("work", "r1", "m", "completed", {"version": "1"})
+    log.history.close_intent(log.history.intend("m", {"by": "ann", "effects": []}).intent_id)
+    event = {"time": "then", "model": "m", "experiment": "e", "event": "start", "body": "{}"}
+    database.append(log.log.engine, database.experiments, "e", event)
+    return log.log.head().sequence
+
+
+def test_an_edited_deleted_or_added_run_intent_closure_or_experiment_is_found(log):
+    last = with_a_run(log)
+    assert last == SOME + 5
+    assert log.found() == []
+    log.force("""UPDATE runs SET body = '{"version":"2"}' WHERE sequence = 2""")
+    log.force("""UPDATE intents SET body = '{"by":"eve"}'""", "DELETE FROM closures")
+    log.force("UPDATE experiments SET event = 'end'", "INSERT INTO intents VALUES (2, 'k', 'then', 'm', '{}')")
+    places = [("row edited", 14), ("row edited", 15), ("row deleted", 16), ("row edited", 17)]
+    assert log.found() == [("row added", 0, 0), *((kind, at, at) for kind, at in places)]
+
+
+def test_a_run_whose_text_was_erased_is_in_order_only_where_that_was_signed(log):
+    with_a_run(log)
+    log.force("""UPDATE runs SET body = '{"erased":true}' WHERE sequence = 2""")
+    assert log.found() == [("row edited", 14, 14)]
+    log.force("""UPDATE runs SET body = '{"version":"1"}' WHERE sequence = 2""")
+    log.log.erase({"runs": [2], "intents": [1]}, reason="asked", by="ann", signer=log.keyring.own())
+    assert log.found() == []
+    log.force("""UPDATE runs SET body = '{"version":"2"}' WHERE sequence = 2""")
+    assert log.found() == [("row edited", 14, 14)]
 
 
 def test_a_body_that_looks_erased_is_found_where_nobody_signed_it(log):

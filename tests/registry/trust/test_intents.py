@@ -14,7 +14,13 @@ PROMOTION = [
 
 
 def body(effects=PROMOTION, decision=None):
-    return {"by": "alice", "decision": decision, "run_id": None, "time": "2026-01-01T00:00:00+00:00", "effects": effects}
+    return {
+        "by": "alice",
+        "decision": decision,
+        "run_id": None,
+        "time": "2026-01-01T00:00:00+00:00",
+        "effects": effects,
+    }
 
 
 def begun(bench, said, as_=None):
@@ -32,7 +38,7 @@ def test_an_intent_that_somebody_wrote_into_the_database_is_refused_once_and_blo
             "'support', ? FROM intents",
             (json.dumps(body()),),
         )
-    with pytest.raises(IntegrityError, match="E7952: a change of support that 'alice' began .*: nobody signed it"):
+    with pytest.raises(IntegrityError, match=r"E7952: a change of support that 'alice' began .*: nobody signed it"):
         bench.transitions.quarantine("support", "2", "unsafe", toys.actor)
     assert bench.registry.champion("support").version == "1"
     (note,) = bench.history.notes("refused", "support")
@@ -66,9 +72,9 @@ def test_an_intent_is_the_one_that_was_signed_with_a_promotion_or_a_rollback_beh
     trust = bench.bundles.keyring.trust()
     assert [effect.kind for effect in effects_of(trust, intent)] == ["tag", "alias", "history"]
     changed = intent._replace(body={**intent.body, "by": "mallory"})
-    with pytest.raises(IntegrityError, match="E7952: .*it is not what was signed"):
+    with pytest.raises(IntegrityError, match=r"E7952: .*it is not what was signed"):
         effects_of(trust, changed)
-    with pytest.raises(IntegrityError, match="E7952: .*nobody signed it"):
+    with pytest.raises(IntegrityError, match=r"E7952: .*nobody signed it"):
         effects_of(trust, intent._replace(body={"erased": True}))
 
 

@@ -63,6 +63,16 @@ def test_what_is_no_envelope_is_told_as_such(keyring, envelope):
         keyring.trust().opened(envelope, TYPE)
 
 
+@pytest.mark.parametrize(
+    ("signatures", "says"),
+    [([], "nobody signed it"), ([[]], "its signatures are none"), ([{}], "it has no 'sig'"), ({}, "it is no object")],
+)
+def test_an_envelope_without_a_good_list_of_signatures_says_what_is_wrong(keyring, signatures, says):
+    envelope = json.loads(keyring.own().sign({}, TYPE)) | {"signatures": signatures}
+    with pytest.raises(IntegrityError, match=f"E7940: .*{says}"):
+        keyring.trust().opened(json.dumps(envelope), TYPE)
+
+
 def test_an_envelope_of_another_type_is_refused(keyring):
     with pytest.raises(IntegrityError, match="E7940"):
         keyring.trust().opened(keyring.own().sign({}, "text/plain"), TYPE)
@@ -161,10 +171,34 @@ def test_a_key_that_cannot_be_read_is_told(keyring, pem):
 
 def test_a_key_id_that_is_nobody_s_or_several_s_revokes_none(keyring):
     keyring.own()
-    for start in ("", "zz"):
-        with pytest.raises(SettingsError, match="E7894"):
+    for start, says in (("", "no key was named"), (" ", "no key was named"), ("zz", "0 keys begin with 'zz'")):
+        with pytest.raises(SettingsError, match=f"E7894: {says}; known are: .* .ratchet.$"):
             keyring.revoke(start, "why")
     assert [key.revoked for key in keyring.trust().keys.values()] == [None]
+
+
+def test_a_key_is_revoked_once_and_when_and_why_stay(keyring):
+    first = keyring.revoke(keyring.own().key_id, "stolen")
+    with pytest.raises(SettingsError, match=r"E7896: the key .* of ratchet was revoked on .*: stolen; nothing is left"):
+        keyring.revoke(first.key_id, "another story")
+    assert keyring.trust().keys[first.key_id] == first
+
+
+def test_every_spelling_of_a_name_has_one_key(keyring):
+    dana = keyring.person("dana")
+    assert {keyring.person(name).key_id for name in ("Dana", "DANA", "ｄａｎａ")} == {dana.key_id}
+    assert keyring.person("Dana").identity == "dana"
+    fresh = keyring.rotate("DANA")
+    assert keyring.person("dana").key_id == fresh.key_id != dana.key_id
+    assert len(list((keyring.folder / "people").glob("*.pem"))) == 2
+
+
+@pytest.mark.parametrize("name", ["Ratchet", "RATCHET", "ratchеt", "ratchet\u200b", "ｒatchet", "dаna"])
+def test_a_name_that_looks_like_the_installation_s_or_mixes_scripts_gets_no_key(keyring, name):
+    keyring.own()
+    for get in (keyring.person, lambda each: keyring.add("0" * 64, each, ("approve",))):
+        with pytest.raises(SettingsError, match="E7892"):
+            get(name)
 
 
 def test_a_list_of_keys_that_was_torn_lets_nothing_count(keyring):

@@ -125,6 +125,20 @@ def test_feedback_that_names_nobody_or_something_else_is_taken_as_ever(judged):
         assert found.events.rejected == 0
 
 
+def test_praise_without_a_name_is_one_users_for_each_source(judged):
+    praise = [(None, f"t-{n % 10}", 5, "up") for n in range(40)]
+    found = judged(*praise, data__quality_score=20)
+    burst = (found.flags & np.uint32(Reason.FEEDBACK_BURST)) != 0
+    assert burst.tolist() == [n < 10 for n in range(60)]
+    assert found.quality[0] == 60  # (20 + 100) / 2
+
+
+def test_a_source_that_never_names_anybody_and_is_always_praised_is_no_burst(judged):
+    usual = [(None, f"t-{n % 60}", 2 * n, "down" if n % 20 == 0 else "up") for n in range(300)]  # 30 an hour
+    found = judged(*usual)
+    assert "feedback_burst" not in found.events.by_reason
+
+
 def test_one_vote_each_by_many_users_is_no_burst(judged):
     found = judged(*[(f"u{n}", f"t-{n % 60}", 1, "up") for n in range(200)], data__quality_score=20)
     assert "feedback_burst" not in found.events.by_reason

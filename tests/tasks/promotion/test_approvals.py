@@ -84,7 +84,7 @@ def test_who_may_not_approve_is_told_before_anything_is_signed():
     assert barred("  ", None, ONE) == "it has no name"
 
 
-@pytest.mark.parametrize("spelling", ["BOB", " bob", "bоb", "bo\u200bb", "boḃ", "ｂｏｂ"])  # noqa: RUF001
+@pytest.mark.parametrize("spelling", ["BOB", " bob", "bоb", "bo\u200bb", "boḃ", "ｂｏｂ"])
 def test_no_spelling_of_a_name_is_another_person(spelling):
     assert barred(spelling, "bob", ONE) == f"{spelling.strip()} started the training, and somebody else must approve"
     twice = counted(evidence(approval("bob"), approval(spelling), trained_by="ann"), TWO)
