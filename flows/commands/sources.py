@@ -35,13 +35,17 @@ OfState = Annotated[
 def root(context: typer.Context, home: Home = None, json_: Json = False, debug: Debug = False) -> None:
     """List the sources, where no command is given."""
     if context.invoked_subcommand is None:
-        list_(None, home, json_, debug)
+        list_(context, None, home, json_, debug)
 
 
 @sources.command("list")
 @reported
-def list_(state: OfState = None, home: Home = None, json_: Json = False, debug: Debug = False) -> None:
+def list_(
+    context: typer.Context, state: OfState = None, home: Home = None, json_: Json = False, debug: Debug = False
+) -> None:
     """List the sources with their states, scores and what became of their examples."""
+    above = context.parent.params if context.parent is not None else {}  # `sources --json list`
+    home, json_, debug = home or above.get("home"), json_ or bool(above.get("json_")), debug or bool(above.get("debug"))
     from flows.show_sources import show_list
     from flows.sources import list_sources
 

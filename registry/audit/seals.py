@@ -25,10 +25,10 @@ from registry.audit.checkpoints import PAYLOAD_TYPE, TAG, Checkpoint, Found, Sta
 from registry.audit.log import AuditLog, AuditRecord, Entry, head
 from registry.audit.retention import unverified
 from registry.connection import Connection
-from registry.errors import RatchetError
+from registry.errors import RatchetError, SettingsError
 from registry.files import locked
 from registry.home import Home, now
-from registry.trust.signing import Keyring
+from registry.trust.signing import INSTALLATION, Keyring
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,11 @@ class Seals:
     def _is_own(self, key_id: str) -> bool:
         """Tell whether a key is this home's, or was until another took its place."""
         earlier = {path.stem.partition("-")[2] for path in self.keyring.folder.glob("ratchet-*.pem")}
-        return key_id == self.keyring.own().key_id or key_id[:LONGEST_ID] in earlier
+        try:
+            return key_id == self.keyring.own().key_id or key_id[:LONGEST_ID] in earlier
+        except SettingsError:  # revoked, and no other one made yet: what it said here was this home's all the same
+            known = self.keyring.trust().keys.get(key_id)
+            return key_id[:LONGEST_ID] in earlier or (known is not None and known.identity == INSTALLATION)
 
     def _began(self) -> int:
         """Return the record that the file's first checkpoint is about; the log's last one where there is no file."""

@@ -162,12 +162,17 @@ def _candidates(engine: sa.Engine, person: Person) -> Iterator[tuple[int, dict[s
 
 
 def _names(event: dict[str, Any], person: Person) -> bool:
-    """Tell whether an event names a person as its subject, its user, or the one who gave feedback."""
+    """Tell whether an event names a person as its subject, its user, or the one who gave feedback.
+
+    A user is looked for as the subject as well, as in datasets: many who log write the user there.
+    """
     data = _data(event)
     if person.kind == "trace":
         return str(data.get("trace_id")) == person.value
+    if str(event.get("subject")) == person.value:
+        return True
     if person.kind == "subject":
-        return str(event.get("subject")) == person.value
+        return False
     said = data.get("feedback")
     given = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, dict)]
     places = [data, event, *given]

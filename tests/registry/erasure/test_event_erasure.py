@@ -55,6 +55,11 @@ def test_a_subject_owns_their_events_and_all_that_is_said_about_their_traces(log
     assert (found.traces, found.events) == (["t1"], [("/agent", "e1"), ("/agent", "e3")])
 
 
+def test_a_user_is_the_subject_of_who_logged_it_so(log):
+    log.append([event(1, "zoe"), event(2), said(3, "t2", "zoe")])
+    assert offsets(log, "user", "zoe") == [1, 3]
+
+
 def test_a_name_is_found_however_its_json_was_written(log):
     plain = json.dumps(event(1, 'Zoë / "7"'), ensure_ascii=False)
     log.append([plain, json.dumps(event(2, 'Zoë / "7"')), plain.replace("e1", "e3").replace("/", "\\/")])
