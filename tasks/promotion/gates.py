@@ -142,8 +142,8 @@ def _stage(evidence: Evidence, name: str) -> StageResult | None:
 def _regression(evidence: Evidence, policy: PromotionPolicy, people: Counted) -> Said:
     """The observed rate decides, where there are enough cases; a person, where there are not.
 
-    A person decides, too, where fewer are still right than are needed, but others became right that were wrong, and the
-    balance can be chance: an equally good model that learned from other examples looks like that.
+    A person decides, too, where fewer are still right than are needed, but at least half as many others became right
+    that were wrong, and the balance can be chance: an equally good model that learned from others looks like that.
     """
     name = "regression"
     stage = _stage(evidence, name)
@@ -158,7 +158,7 @@ def _regression(evidence: Evidence, policy: PromotionPolicy, people: Counted) ->
         return _by_person(name, said, people)
     said = f"{float(rate):.1%} of {cases} cases still right, {policy.min_regression:.0%} needed"
     lost, gained, net = stage.counts.get("lost", 0), stage.counts.get("gained", 0), stage.intervals.get("net_gain")
-    if float(rate) < policy.min_regression and net is not None and net.high >= 0 and gained > 0:
+    if float(rate) < policy.min_regression and net is not None and net.high >= 0 and 2 * gained >= lost:
         return _by_person(name, f"{said}; over all cases {lost} are lost and {gained} gained", people)
     return _gate(name, float(rate) >= policy.min_regression, said)
 
