@@ -164,7 +164,7 @@ def approve(
         ),
     ] = None,
     sign_only: Annotated[
-        bool, typer.Option("--sign-only", help="Print the signed approval, for the form of `approve`; record no approval.")
+        bool, typer.Option("--sign-only", help="Print the signed approval, for the form of `approve`; record none.")
     ] = False,
     home: Home = None,
     json_: Json = False,
