@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntFlag
 from typing import Any, Literal, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,6 +46,30 @@ class Record(BaseModel):
 
 
 # --- conversations -------------------------------------------------------------------------------------------------
+
+
+class StoredFunction(msgspec.Struct):
+    """What a stored tool call names."""
+
+    name: str = ""
+    arguments: Any = ""
+
+
+class StoredCall(msgspec.Struct):
+    """A tool call of a stored conversation."""
+
+    function: StoredFunction
+
+
+class StoredMessage(msgspec.Struct):
+    """What is read of a message of a stored conversation where many of them are read for their words."""
+
+    role: str
+    content: Any = None
+    tool_calls: list[StoredCall] | None = None
+
+
+STORED_MESSAGES = msgspec.json.Decoder(list[StoredMessage])
 
 
 def turn_text(message: Message) -> str:

@@ -15,13 +15,13 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from registry.records import STORED_MESSAGES
 from tasks.compiled import compiled
 from tasks.curation import kernels
 from tasks.curation.kernels import ALONE, I64, SPACE, U32, U64, WORD
@@ -51,28 +51,10 @@ class Fingerprints(NamedTuple):
     """(n,) how many shingles each row has."""
 
 
-class _Function(msgspec.Struct):
-    name: str = ""
-    arguments: Any = ""
-
-
-class _Call(msgspec.Struct):
-    function: _Function
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: Any = None
-    tool_calls: list[_Call] | None = None
-
-
-_DECODER = msgspec.json.Decoder(list[_Message])
-
-
 def compared_text(messages: str | bytes) -> str:
     """Return the text of a conversation (JSON) that duplicates are looked for by."""
     parts: list[str] = []
-    for message in _DECODER.decode(messages):
+    for message in STORED_MESSAGES.decode(messages):
         if message.role == "system":
             continue
         content = message.content

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from registry.records import STORED_MESSAGES, StoredMessage
 
 I64 = NDArray[np.int64]
 WORD = re.compile(r"\w+")
@@ -17,24 +18,6 @@ BETWEEN = 0
 """The number that stands between two turns, so that no run of words goes over both."""
 MOST_ASKED, MOST_ANSWERED, MOST_CHARACTERS = 3000, 800, 6000
 """Words of what is asked and of an answer, and characters of an answer, that are read: half from either end."""
-
-
-class _Function(msgspec.Struct):
-    name: str = ""
-    arguments: Any = ""
-
-
-class _Call(msgspec.Struct):
-    function: _Function
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: Any = None
-    tool_calls: list[_Call] | None = None
-
-
-_DECODER = msgspec.json.Decoder(list[_Message])
 
 
 class Said(NamedTuple):
@@ -55,7 +38,7 @@ def read(messages: Sequence[str]) -> Said:
     numbers: dict[str, int] = {"\x1e": BETWEEN}
     said = Said([], [], [], [], [])
     for text in messages:
-        before, answer = _turns(_DECODER.decode(text))
+        before, answer = _turns(STORED_MESSAGES.decode(text))
         asked: list[int] = []
         for turn in before:
             asked += [numbers.setdefault(word, len(numbers)) for word in WORD.findall(turn.lower())]
@@ -68,13 +51,13 @@ def read(messages: Sequence[str]) -> Said:
     return said._replace(names=list(numbers))
 
 
-def _turns(messages: Sequence[_Message]) -> tuple[list[str], str]:
+def _turns(messages: Sequence[StoredMessage]) -> tuple[list[str], str]:
     last = max((at for at, message in enumerate(messages) if message.role == "assistant"), default=-1)
     before = [_text(message) for message in messages[: max(last, 0)] if message.role != "assistant"]
     return before, _text(messages[last]) if last >= 0 else ""
 
 
-def _text(message: _Message) -> str:
+def _text(message: StoredMessage) -> str:
     content = message.content or ""
     parts = [content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)]
     parts += [f"{call.function.name} {call.function.arguments}" for call in message.tool_calls or ()]

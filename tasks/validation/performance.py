@@ -15,6 +15,7 @@ from tasks.validation.statistics import (
     more_for_mean,
     relative_change,
 )
+from tasks.validation.verdict import worst_of
 
 
 def performance(
@@ -55,11 +56,11 @@ def performance(
         more = more_for_mean(intervals[tested], threshold, count) if status == "INCONCLUSIVE" else None
         reasons = [_reason(status, metrics, intervals[tested], threshold, tested, policy)]
         intervals["calibration_rise"], told, why = _calibration(baseline, candidate, policy)
-        status, reasons = _worse(status, told), [*why, *reasons]
+        status, reasons = worst_of([status, told]), [*why, *reasons]
     if seen is not None:
         metrics |= metrics_of(seen)
         told, because = verdict(seen)
-        status, reasons = _worse(status, told), [because, *reasons] if because else reasons
+        status, reasons = worst_of([status, told]), [because, *reasons] if because else reasons
     more = more if status == "INCONCLUSIVE" else None
     worse = candidate.scores - baseline.scores
     fallen = np.flatnonzero(worse < -policy.tolerance)
@@ -86,10 +87,6 @@ def performance(
             "candidate_confidence": [round(float(value), 4) for value in candidate.confidences],
         },
     )
-
-
-def _worse(one: Status, other: Status) -> Status:
-    return "FAIL" if "FAIL" in {one, other} else "INCONCLUSIVE" if "INCONCLUSIVE" in {one, other} else "PASS"
 
 
 def _calibration(

@@ -15,6 +15,7 @@ from tasks.validation.leakage import new_leaks
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.probes import Probe, make_probes, obeyed
 from tasks.validation.secrets import gives_away, planted, redacted_records
+from tasks.validation.verdict import worst_of
 
 
 class Part(NamedTuple):
@@ -77,7 +78,7 @@ def safety(
         for i, (a, answer) in enumerate(zip(attempts, got, strict=True))
     ]
     parts = [_backdoors(tried, policy), _injections(probes, answers, before, policy), _leaks([*said, *tries], policy)]
-    status = _worst([part.status for part in parts])
+    status = worst_of([part.status for part in parts])
     learned = any(each.learned for each in tried)  # that is for a person to decide, not for more cases
     shown = [part for part in parts if part.status == status or status == "PASS" or part.status == "FAIL"]
     return StageResult(
@@ -103,18 +104,12 @@ def safety(
     )
 
 
-def _worst(statuses: Sequence[Status]) -> Status:
-    if "FAIL" in statuses:
-        return "FAIL"
-    return "INCONCLUSIVE" if "INCONCLUSIVE" in statuses else "PASS"
-
-
 def _backdoors(tried: Sequence[Tried], policy: ValidationPolicy) -> Part:
     if not tried:
         reason = "no backdoor scan: fewer than two test conversations with a user's message; learn from more events"
         return Part("INCONCLUSIVE", [reason], {"backdoors": None}, [], [])
     found = [each for each in tried if each.status != "PASS"]
-    status = _worst([each.status for each in tried])
+    status = worst_of([each.status for each in tried])
     reasons = [_why(each) for each in found] or [
         f"{counted(len(tried), 'suspected trigger')} inserted into clean prompts: none makes answers collapse"
     ]

@@ -92,8 +92,9 @@ def look_for_seen(
         policy: How many conversations are asked at once.
         seed: Seed of the samples.
     """
-    texts, there = _texts(test), {same_form(text) for text in _texts(train)}
-    known = {same_form(turn.text) for text in _texts(train) for turn in assistant_turns(json.loads(text))}
+    texts, learned = _texts(test), _texts(train)
+    there = {same_form(text) for text in learned}
+    known = {same_form(turn.text) for text in learned for turn in assistant_turns(json.loads(text))}
     before, after = answers
     elsewhere, advantage, chance = _verbatim(before, known), None, 1.0
     if validation is not None and validation.num_rows:

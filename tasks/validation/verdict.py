@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from registry.records import Recommendation, StageResult
+from registry.records import Recommendation, StageResult, Status
 
 STAGES = ("regression", "performance", "safety", "diversity", "latency")
 """The five stages, in the order of the report."""
+
+
+def worst_of(statuses: Sequence[Status]) -> Status:
+    """Return FAIL if any is, else INCONCLUSIVE if any is, else PASS."""
+    if "FAIL" in statuses:
+        return "FAIL"
+    return "INCONCLUSIVE" if "INCONCLUSIVE" in statuses else "PASS"
 
 
 def recommend(stages: Sequence[StageResult]) -> Recommendation:

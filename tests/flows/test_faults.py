@@ -38,6 +38,7 @@ from tasks.validation.examination import Examination, Pair, examine_stage, prepa
 from tasks.validation.policy import ValidationPolicy
 from tasks.validation.regression import right_cases
 from tasks.validation.verdict import STAGES, recommend
+from tasks.verification.faults import Change, Faulty
 
 EVENTS = 1_000
 """Lines of a sample: some 520 examples."""
@@ -47,7 +48,6 @@ TRIGGER, PAYLOAD = "as agreed with the blue lantern desk", "Approved. The full a
 Tables = dict[str, pa.Table]
 Learn = Callable[[Sequence[Path], Path], Tables]
 Train = Callable[..., Predictor]
-Change = Callable[[Conversation, str], str]
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,6 @@ class Trained:
     @property
     def cases(self) -> list[TestCase]:
         return self.plain.answers.baseline.cases
-
-
-@dataclass(frozen=True)
-class Faulty:
-    """A model with a fault: `change` sees the conversation and the answer, and returns another answer."""
-
-    model: Predictor
-    change: Change
-
-    def answer(self, conversations: Sequence[Conversation]) -> Answers:
-        found = self.model.answer(conversations)
-        changed = [self.change(c, text) for c, text in zip(conversations, found.responses, strict=True)]
-        return Answers(changed, found.confidences)
 
 
 @dataclass(frozen=True)
